@@ -213,6 +213,30 @@ async def test_another_clients_error_does_not_end_a_message(
             assert reply.text == reply.final_text or "shared" in reply.doubts
 
 
+async def test_a_message_that_failed_as_another_one_began_ends_before_that_one(
+    autojump_clock: trio.testing.MockClock,
+) -> None:
+    """The first text of the other turn does not show that ours goes on."""
+    async with MixServer("async", listen=False, pace=0.0) as server:
+        server.script("ours", Turn(Say("Ours."), Pause(1), Fail("ours has failed")))
+        theirs = (Pause(1), Say("Theirs, "), UseTool("glob"), Say("and more. "), Pause(90))
+        server.script("theirs", Turn(*theirs, Say("The end.")))
+        async with (
+            Mix(server.url, network=server.network) as mix,
+            mix.open_stream(server.create_session(session_id="s")) as session,
+            trio.open_nursery() as nursery,
+        ):
+
+            async def run_theirs() -> None:
+                await trio.sleep(0.5)
+                server.run_message("s", "theirs")
+
+            nursery.start_soon(run_theirs)
+            with pytest.raises(errors.AgentError, match="ours has failed"):
+                await session.ask("ours")
+            assert server.running_turns, "theirs"
+
+
 async def test_an_error_is_looked_up_among_the_stored_messages_once_another_client_was_heard(
     autojump_clock: trio.testing.MockClock,
 ) -> None:

@@ -149,6 +149,19 @@ def test_an_event_without_ids_does_not_show_that_our_turn_goes_on() -> None:
     assert turn.doubt is None
 
 
+def test_an_event_that_is_ours_by_a_guess_does_not_show_that_our_turn_goes_on() -> None:
+    """The other turn had just begun when ours failed: the error is taken for its end."""
+    router = served("async")
+    turn = send(router)
+    owners(router, asked("u", "hello"), says("ours", "a"), asked("fu", "theirs"))
+    assert owners(router, error("it failed")) == [None]
+    assert owners(router, says("theirs", "fa"), says(" go on", "fa")) == [turn, turn], "a guess"
+    owners(router, begins("c", "fa"), ran("c"))
+    assert turn.doubt is not None
+    assert owners(router, says("more", "a")) == [turn]
+    assert turn.doubt is None
+
+
 def test_an_end_that_may_be_ours_does_not_end_a_silent_turn() -> None:
     router = served("async")
     owners(router, begins("c", "fa"), ran("c"))

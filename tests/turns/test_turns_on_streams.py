@@ -31,6 +31,22 @@ def test_a_stream_that_runs_another_clients_message_ends_that_one_first() -> Non
     assert owners(router, says("ours"), done("m", "ours")) == [turn, turn]
 
 
+def test_the_late_text_of_a_complete_does_not_show_that_it_was_another_turns() -> None:
+    """A complete can overtake the last text of its own message."""
+    for late, known in (
+        ([says("ours")], False),
+        ([says(f"{number}") for number in range(5)], True),
+        ([tool("c")], True),
+    ):
+        router = router_for("pipeline")
+        router.traits.proof = True
+        owners(router, says("theirs"))
+        turn = send(router)
+        assert owners(router, done("m", "ours")) == [None], "it may be theirs"
+        assert owners(router, *late) == [turn] * len(late)
+        assert (turn.doubted_end is None) is known
+
+
 @pytest.mark.parametrize("api", ["pipeline", "blocking"])
 def test_text_before_the_late_end_of_an_older_turn_may_be_that_turns(api: str) -> None:
     router = router_for(api)
@@ -91,7 +107,10 @@ def test_a_connection_that_is_older_than_an_upgrade_has_no_event_of_a_message_se
 
 def test_late_deltas_of_a_turn_of_ours_are_not_another_clients() -> None:
     for api in ("pipeline", "blocking"):
-        for late, seen in (([thinks("hm"), says("!")], False), ([says("x")] * 5, True)):
+        for late, seen in (
+            ([thinks("hm"), says("!")], False),
+            ([says(f"{number}") for number in range(5)], True),
+        ):
             router = router_for(api)
             turn = send(router)
             assert owners(router, says("ours"), done("m"), *late)[2:] == [None] * len(late)

@@ -25,6 +25,8 @@ NOBODY: Final[Sequence[Event]] = []
 HELD: Final[Sequence[Event]] = []
 
 _POSTED: Final = Phase.POSTED
+_MOST_GUESSED: Final = 4096
+"""Ids that were given to turns of ours by a guess, and are remembered."""
 
 
 class RoutingByIds:
@@ -36,14 +38,17 @@ class RoutingByIds:
       late: recognizes late deltas.
     """
 
-    __slots__ = ("_late", "_owners", "_traits", "names_users")
+    __slots__ = ("_guessed", "_late", "_owners", "_traits", "names_users", "sure")
 
     def __init__(self, traits: WireTraits, owners: Owners, late: LateDeltas) -> None:
         self._traits = traits
         self._owners = owners
         self._late = late
+        self._guessed: dict[str, None] = {}
         self.names_users = False
         """Whether an event has named a user message, also one of an earlier turn."""
+        self.sure = False
+        """Whether the ids of the last event named its turn, without any guess."""
 
     def route(
         self, event: Event, ids: EventIds, turn: Turn | None, *, ends: bool
@@ -57,20 +62,25 @@ class RoutingByIds:
           ends: whether the event ends its turn.
         """
         message, call, parent = ids
+        named = parent
         if parent is not None:
             owner = self._owners.of_call(parent)
         else:
-            owner = self._owners.of_message(message)
+            named, owner = message, self._owners.of_message(message)
             if owner is None and call:
-                owner = self._owners.of_call(call)
+                named, owner = call, self._owners.of_call(call)
                 if owner is not None and owner.over and (message or begins_call(event)):
                     owner = None  # the id of an old call, used again
+        self.sure = owner is not None and named not in self._guessed
         if owner is None:
             if isinstance(event, ev.UserMessageCreatedEvent) and parent is None:
+                self.sure = True
                 return self._user_message(event, ids, turn)
             idle = not self._owners.others and (turn is None or not turn.bound)
             if idle and not any(ids) and self._late.take(type(event)):
                 return NOBODY
+            nameless = turn is not None and bool(turn.overlap) and not any(ids)
+            self.sure = not (nameless or self._owners.others_may_run)
             owner = self._owner_by_guess(event, ids, turn)
             if owner is None and turn is not None:
                 return self._hold(event, turn, ends=ends)
@@ -83,7 +93,13 @@ class RoutingByIds:
         ):
             turn.doubt = event  # it may have been ours: the stored messages show it
         self._owners.note(event, ids, owner, ends=ends)
-        return (event,) if turn is not None and owner is turn.owner else NOBODY
+        if turn is None or owner is not turn.owner:
+            return NOBODY
+        if not self.sure:
+            self._guessed |= dict.fromkeys(each for each in ids if each)
+            while len(self._guessed) > _MOST_GUESSED:
+                del self._guessed[next(iter(self._guessed))]
+        return (event,)
 
     def _user_message(
         self, event: ev.UserMessageCreatedEvent, ids: EventIds, turn: Turn | None

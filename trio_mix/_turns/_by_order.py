@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Final
 
 from trio_mix import events as ev
 from trio_mix._turns._by_ids import NOBODY
+from trio_mix._turns._late_deltas import MOST_LATE, TEXT
 from trio_mix._turns._owners import SHOWING_A_TURN
 from trio_mix._turns._repeated_errors import is_busy
 from trio_mix._turns._turn import Owner
@@ -36,7 +37,7 @@ class RoutingByOrder:
       late: recognizes late deltas.
     """
 
-    __slots__ = ("_late", "_owners", "others_at_work", "others_seen")
+    __slots__ = ("_late", "_owners", "others_at_work", "others_seen", "sure")
 
     def __init__(self, owners: Owners, late: LateDeltas) -> None:
         self._owners = owners
@@ -45,6 +46,8 @@ class RoutingByOrder:
         """Whether an event, or another stream, has shown that another client uses the session."""
         self.others_at_work: bool = False
         """Whether the events of this connection show another client's turn without its end."""
+        self.sure = False
+        """Whether the last event, if it is our turn's, shows that our turn has not ended before."""
 
     def route(
         self, event: Event, ids: EventIds, turn: Turn | None, *, ends: bool
@@ -83,6 +86,9 @@ class RoutingByOrder:
             self._owners.own_message(message, turn.owner)
         if call:
             self._owners.own_call(call, turn.owner)
+        # A `complete` can overtake the last deltas of its own message.
+        overtaken = type(event) in TEXT and turn.events < MOST_LATE
+        self.sure = not (overtaken and turn.doubted_end is not None)
         held = turn.held.take()
         return (event,) if ends or not held else (*held, event)
 

@@ -9,8 +9,9 @@ from trio_mix import events as ev
 if TYPE_CHECKING:
     from trio_mix.events import Event
 
-_MOST: Final = 4
-_TEXT: Final = frozenset((ev.ContentEvent, ev.ThinkingEvent))
+MOST_LATE: Final = 4
+"""The most deltas that come after the end of their turn."""
+TEXT: Final = frozenset((ev.ContentEvent, ev.ThinkingEvent))
 
 
 class LateDeltas:
@@ -28,7 +29,7 @@ class LateDeltas:
 
     def ended(self, *, failed: bool) -> None:
         """Note that a turn has ended: its last deltas may come late if it did not fail."""
-        self._left = 0 if failed else _MOST
+        self._left = 0 if failed else MOST_LATE
 
     def missed(self) -> None:
         """Note that a turn may have begun unseen."""
@@ -36,6 +37,6 @@ class LateDeltas:
 
     def take(self, kind: type[Event]) -> bool:
         """Return whether an event of a class, while no turn is known to run, is such a delta."""
-        self.came = kind in _TEXT and self._left > 0
+        self.came = kind in TEXT and self._left > 0
         self._left = self._left - 1 if self.came else 0
         return self.came

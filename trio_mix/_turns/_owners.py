@@ -322,6 +322,11 @@ class Owners:
         return ours or running[-1]
 
     @property
+    def others_may_run(self) -> bool:
+        """Whether turns of other clients run, or have an end that may have been another turn's."""
+        return bool(self.others or self._may_go_on)
+
+    @property
     def heard_last(self) -> Owner | None:
         """The turn of which an event came last on this connection, unless that was its end."""
         last = self._last[0]
@@ -333,7 +338,7 @@ class Owners:
         turn = self.ours
         if turn is None or turn.phase is not _RUNNING or not turn.bound:
             return False
-        if self.others or turn.unheard or turn.doubt is not None:
+        if self.others_may_run or turn.unheard or turn.doubt is not None:
             return False
         return self.heard_last in (None, turn.owner)
 

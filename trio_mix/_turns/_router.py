@@ -16,7 +16,8 @@ Rule 6  A turn that another client started is nobody's, also one that began befo
         a new round, of two equally ready ones to the older; an event without ids belongs to the
         one that was heard last. A turn that was cut is less ready: it may be over.
         An error names nothing: on servers with ids, it ends no turn of ours while another one runs,
-        or may still run; the stored messages decide, as they do once another client was heard. A
+        or may still run; the stored messages decide, as they do once another client was heard,
+        unless an event shows that ours goes on: one that is known to be ours, not by a guess. A
         turn that a nameless event has ended may go on if its ids were guessed. Where events name
         users' messages only, all else is a guess.
 Rule 7  Every event has at most one owner, named once.
@@ -360,7 +361,7 @@ class TurnRouter:
             turn.events += len(owned)
             if isinstance(event, ev.UnknownEvent) and event.name in ("complete", "error"):  # torn
                 turn.doubt = event
-            elif any(ids) or not (turn.overlap and self.traits.ids):  # else it may be another's
+            elif self._by_ids.sure if self.traits.ids else self._by_order.sure:
                 turn.doubt = None
             if terminal:
                 turn.ended_by = event
@@ -375,7 +376,7 @@ class TurnRouter:
             self._move_on(turn, ends=terminal)
         if kind in DELTAS and owned is not HELD and not self._late.came:
             owner = turn if owned else None
-            if owner is None or owner is self._owners.ours:  # it may have ended the turn
+            if owner is None or (owner is self._owners.ours and owner.doubted_end is None):
                 self._streaming = (owner, kind, ids)
         return owned
 
