@@ -374,3 +374,37 @@ async def test_an_error_on_the_stream_of_a_message_that_another_stream_runs_is_n
                     await session_of_the_other.ask("theirs")
                 reply = await session.ask("ours")
                 assert (reply.text, reply.incomplete) == ("Ours, all of it.", False)
+
+
+async def test_the_tool_calls_of_a_blocking_server_are_compared_with_the_stored_ones_once(
+    autojump_clock: trio.testing.MockClock,
+) -> None:
+    """Nothing else shows that they are not another client's, and the text agrees."""
+    call = {"type": "tool", "id": "theirs", "name": "ls", "input": "{}", "status": "completed"}
+    ran = {"type": "tool_execution_complete", "toolCallId": "theirs", "success": True}
+    theirs = (Emit("tool", call), Emit("tool_execution_complete", ran))
+    async with MixServer("blocking", listen=False, pace=0.0, names_users=False) as server:
+        server.script("text", Turn(Say("Ours.")))
+        server.script("tool", Turn(UseTool("glob"), Say("Ours.")))
+        server.script("theirs", Turn(*theirs, Pause(1), Say("Ours.")))
+        session_id = server.create_session()
+        path = f"/api/sessions/{session_id}/export"
+        async with (
+            Mix(server.url, network=server.network) as mix,
+            mix.open_stream(session_id) as session,
+        ):
+            await session.ask("before")
+            cases = (
+                ("text", False, 0, 0, ()),
+                ("tool", False, 1, 1, ()),
+                ("tool", True, 1, 1, ()),
+                ("theirs", False, 1, 0, ("shared",)),
+            )
+            for text, fails, readings, calls, doubts in cases:
+                if fails:
+                    server.answer_next(path, 503)
+                before = len(server.requests("GET", path))
+                reply = await session.ask(text)
+                found = (len(reply.tool_calls), reply.text, reply.doubts)
+                assert found == (calls, "Ours.", doubts), text
+                assert len(server.requests("GET", path)) - before == readings, (text, fails)

@@ -259,6 +259,7 @@ class EventDispatcher:
         if state.over.is_set() or not state.unsettled:
             self.finish(state)
         else:
+            state.recovery.reads_once = not state.in_doubt
             self.on_unsettled(state)
 
 

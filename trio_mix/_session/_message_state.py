@@ -115,14 +115,25 @@ class MessageState:
             await self._news.park()
 
     @property
-    def unsettled(self) -> bool:
-        """Whether the stored messages have to be read before the message ends."""
+    def in_doubt(self) -> bool:
+        """Whether something suggests that events were lost, or are another turn's."""
         builder, turn = self.builder, self.turn
         # Blocking servers name no turns. One that failed is not answered with its text, and a call
         # that was only begun may be another turn's.
         odd = turn.due.events and (turn.failed or builder.tool_unfinished)
         unproven = bool(turn.overlap) or builder.unproven or odd
         return builder.patchy or (unproven and not builder.checked)
+
+    @property
+    def unsettled(self) -> bool:
+        """Whether the stored messages have to be read before the message ends."""
+        if self.in_doubt:
+            return True
+        # On blocking servers, nothing else shows that a call is not another turn's, unless events
+        # name each message that is sent.
+        alone = bool(self.recovery.traits.ids) and self.recovery.seen_alone
+        calls = self.turn.due.events and self.builder.has_unproven_call
+        return calls and not (alone or self.builder.checked)
 
     def compare(self, reading: Reading) -> None:
         """Complete the reply from a reading of the stored messages, or correct it by that."""

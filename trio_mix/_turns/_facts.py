@@ -142,6 +142,8 @@ class Facts:
         cancelled, so that its end is due; empty: none are.
       was_cut: whether a connection was lost while the turn was under way.
       leaving: how the sender leaves it.
+      reads_once: whether a reading of the stored messages that fails is not repeated once the turn
+        is over.
       reading: the last reading of the stored messages.
       schedule: when what is due for the concern that is dealt with; None: none is.
       signs: when the turn, and the session, last showed life.
@@ -170,6 +172,7 @@ class Facts:
         self.cut: Cut = ""
         self.was_cut: bool = False
         self.leaving: Leaving = Leaving()
+        self.reads_once: bool = False
         self.reading: Reading = Reading()
         self.schedule: Schedule | None = None
         self.signs: SignsOfLife = SignsOfLife.begin(now)

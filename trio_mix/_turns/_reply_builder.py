@@ -140,6 +140,11 @@ class ReplyBuilder:
         return self._calls.left_unfinished
 
     @property
+    def has_unproven_call(self) -> bool:
+        """Whether the turn itself has a tool call, by the events, that no HTTP answer lists."""
+        return self._calls.has_more_than(() if self._http is None else self._http.tool_calls)
+
+    @property
     def unproven(self) -> bool:
         """Whether the events may be another client's in part.
 

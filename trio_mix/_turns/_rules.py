@@ -67,6 +67,11 @@ def none_kept(facts: Facts) -> bool:
     return facts.reading.none_kept
 
 
+def no_sign(facts: Facts) -> bool:
+    """Nothing suggests that events were lost, or are another turn's."""
+    return facts.reads_once
+
+
 def session_known(facts: Facts) -> bool:
     """The session is not at another turn: the stream goes on since its last message was sent."""
     return not facts.session_unknown
@@ -401,5 +406,6 @@ RULES: Final[tuple[Rule, ...]] = (
     _rule(Concern.CHECK, _UNFINISHED, Action.END, looks_whole),
     _rule(Concern.CHECK, (_UNFINISHED, _ABSENT), Action.END, failed),
     _rule(Concern.CHECK, None, Action.END, none_kept),
+    _rule(Concern.CHECK, None, Action.END, no_sign),
 )
 """The first rule that fits a reading decides; the documentation's table is made from here."""
