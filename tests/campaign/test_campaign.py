@@ -54,7 +54,7 @@ _KNOWN_WITH = {
     "reopen, two clients": (860005346, 1600003600, 1800003618),
     "reopen, two clients, upgrade": (2100020886,),
     "rough, two clients, upgrade": (2100000800, 2600002979),
-    "at work, rough, two clients": (910004289, 910012388, 970007870),
+    "at work, rough, two clients": (910004289, 910012388, 970007870, 88100293),
     "at work, rough, two clients, upgrade": (910005104, 3000002212),
     "rough": (980007696,),
     "rough, two clients": (

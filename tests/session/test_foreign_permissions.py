@@ -92,6 +92,31 @@ async def test_beside_another_client_a_pipeline_message_must_have_called_the_too
         assert asked == ["not called", "called"]
 
 
+async def test_a_message_that_the_stored_messages_name_does_not_answer_for_another_clients_turn(
+    autojump_clock: trio.testing.MockClock,
+) -> None:
+    """It was silent for so long that they were read; no event of a blocking server names a turn."""
+    asked: list[str] = []
+
+    def policy(request: ev.PermissionEvent, _message: Message) -> bool:
+        asked.append(request.description)
+        return True
+
+    async with (
+        MixServer("blocking", listen=False, pace=0.0) as server,
+        Mix(server.url, network=server.network) as mix,
+        mix.open_stream(server.create_session(session_id="s"), on_permission=policy) as session,
+        trio.open_nursery() as nursery,
+    ):
+        theirs = AskPermission("bash", description="theirs", then=[Say("It ran.")])
+        server.script("theirs", Turn(UseTool("bash", steps=[theirs])))
+        server.script("ours", Turn(Pause(100), Say("Yes.")))
+        nursery.start_soon(session.ask, "ours")
+        await trio.sleep(80)
+        server.run_message("s", "theirs")
+    assert asked == []
+
+
 async def test_a_permission_request_is_put_to_our_policy_once_the_stored_messages_can_be_read(
     autojump_clock: trio.testing.MockClock,
 ) -> None:

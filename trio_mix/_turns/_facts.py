@@ -274,9 +274,11 @@ class Facts:
     def seen_alone(self) -> bool:
         """Whether events have named every turn that may run beside this one, and there was none.
 
-        They have not if another turn began before the stream, or while the connection was lost.
+        They have not if another turn began before the stream, or while the connection was lost, or
+        if no event but a stored message has named this one.
         """
-        return self.turn.bound and not (self.turn.overlap or self.unsettled or self.was_cut)
+        named = self.turn.bound and not self.turn.identity.by_text
+        return named and not (self.turn.overlap or self.unsettled or self.was_cut)
 
     @property
     def concern(self) -> Concern:
