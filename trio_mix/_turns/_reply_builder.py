@@ -90,7 +90,7 @@ class ReplyBuilder:
         """Whether another turn of the session may have run at the same time."""
         self.lacked: str = ""
         """The text of the turn before for which no delta came, and whose deltas may come late."""
-        self.late = False
+        self.late: bool = False
         """Whether some of the deltas may be such text."""
         self.doubtful = False
         """Whether the stored rows contradict how the turn ended, or do not show it."""
