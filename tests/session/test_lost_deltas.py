@@ -122,4 +122,5 @@ async def test_a_late_delta_of_the_message_before_is_not_taken_for_partial_text_
             assert "It is " in (await session.ask(before)).text or before == "/help"
             with pytest.raises(errors.AgentError) as caught:
                 await session.ask(text)
+            assert caught.value.partial is not None
             assert caught.value.partial.doubts == doubts, (before, text)

@@ -11,8 +11,9 @@ COMMANDS = ("!make deploy", "/clear", " /clear")
 
 
 def _is_unknown(decision: object) -> bool:
-    unknown = isinstance(decision, Interrupt) and decision.outcome == "unknown"
-    return unknown and "command" in decision.why
+    if not isinstance(decision, Interrupt):
+        return False
+    return decision.outcome == "unknown" and "command" in decision.why
 
 
 def test_a_command_that_is_not_stored_is_never_sent_again() -> None:

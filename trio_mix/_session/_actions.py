@@ -188,7 +188,7 @@ class TurnActions:
             return reading.none_kept and announced and not known
         return reading.alone and not state.turn.overlap and (announced or not shared)
 
-    async def answer_questions(self, state: MessageState) -> None:
+    async def answer_questions(self, state: MessageState) -> None:  # noqa: ASYNC910 - its own task
         """Answer the questions of a message that wait, one after another, and release the slot."""
         questions = state.questions
         try:
