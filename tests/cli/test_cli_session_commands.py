@@ -202,11 +202,16 @@ async def test_watch_shows_several_sessions_and_which_event_is_whose(
                         await session.ask(text)
                 assert process.stdout is not None
                 received = b""
-                while received.count(b"complete") < 2:
+                whole: list[str] = []
+                ended: set[str] = set()
+                while len(ended) < len(ids):  # two streams: either may be shown first
                     received += await process.stdout.receive_some()
+                    whole = received[: received.rfind(b"\n") + 1].decode().splitlines()
+                    ends = [line for line in whole if "complete" in line]
+                    ended = {each for each in ids if any(each in line for line in ends)}
             for session_id, text in zip(ids, ("first", "second"), strict=True):
                 if jsonl:
-                    lines = [json.loads(line) for line in received.splitlines()]
+                    lines = [json.loads(line) for line in whole]
                     shown = [e for e in lines if e["event"] == "content" and text in e["content"]]
                     assert {each["session"] for each in shown} == {session_id}
                 else:
