@@ -308,7 +308,7 @@ class History:
         own = (digest_of(turn.text),) if known else ()
         if not doubtful:
             self.own_over = (*self.own_over, *own)[-_MOST_OVER:]
-        if turn.text.startswith(("/", "!")):
+        if turn.is_command:
             self.last_over = (*self.last_over[:1], *own)
             doubtful = doubtful or self._end_doubtful
         else:
@@ -343,7 +343,7 @@ class History:
             self.due = True  # it was not sent here: its row is among those that were read
             return
         # A refused or failed message, or a command, may or may not be stored.
-        certain = answered and not turn.text.startswith(("/", "!"))
+        certain = answered and not turn.is_command
         prior = PriorTurn(
             text=turn.text,
             plan_mode=turn.plan_mode,
