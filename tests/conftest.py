@@ -1,22 +1,23 @@
-"""Settings of all tests: print the seed of the order, no time limits for examples, a planted key.
+"""Settings of all tests: seeds, no time limits for examples, a planted key.
 
 pytest-randomly prints its seed in the header, which ``-q`` hides: it is in the summary too.
 Hypothesis fails a test whose examples take long, which on a busy machine says nothing about the
-code. ``support/planted.py`` searches all output for a planted key.
+code. ``support/planted.py`` searches all output for a planted key. The random delays are seeded by
+the test, so that one on the fake clock takes the same time in each run; the campaign varies them.
 """
 
 from __future__ import annotations
 
+import random
 import signal
 from typing import TYPE_CHECKING
 
+import pytest
 from hypothesis import HealthCheck
 from hypothesis import settings as hypothesis_settings
 
 from tests.support.planted import Plugin as PlantedKey
-
-if TYPE_CHECKING:
-    import pytest
+from trio_mix.sse import _reconnect
 
 hypothesis_settings.register_profile(
     "trio_mix", deadline=None, print_blob=True, suppress_health_check=[HealthCheck.too_slow]
@@ -39,6 +40,11 @@ def _restore_signals() -> None:
 def pytest_configure(config: pytest.Config) -> None:
     _restore_signals()
     config.pluginmanager.register(PlantedKey(), "planted-key")
+
+
+@pytest.fixture(autouse=True)
+def _seeded_jitter(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(_reconnect, "_jitter", random.Random(request.node.nodeid))
 
 
 def pytest_terminal_summary(

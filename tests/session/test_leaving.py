@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import itertools
 from contextlib import AsyncExitStack
+from functools import partial
 from typing import TYPE_CHECKING
 
 import pytest
 import trio
 
-from trio_mix import Hooks, Mix
+from trio_mix import Hooks, Mix, ReconnectPolicy
 from trio_mix import events as ev
 from trio_mix.testing import (
     AskPermission,
@@ -98,13 +99,14 @@ async def test_no_trace_of_a_left_message_delays_or_marks_the_next_one_on_the_ol
             server.script("thinks", Turn(Pause(1000), Say("Hm.")))
             server.script("short", SHORT)
             session_id = server.create_session()
-            session = await stack.enter_async_context(mix.open_stream(session_id))
+            opened = partial(mix.open_stream, session_id, reconnect=ReconnectPolicy(max_interval=1))
+            session = await stack.enter_async_context(opened())
             await session.ask("short")
             with trio.move_on_after(1):
                 await session.ask("thinks")
             if again:
                 await stack.aclose()
-                session = await stack.enter_async_context(mix.open_stream(session_id))
+                session = await stack.enter_async_context(opened())
             began = trio.current_time()
             for _ in range(2):
                 reply = await session.ask("short")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING
 
@@ -14,6 +15,7 @@ from trio_mix.testing import (
     Drop,
     Fail,
     MixServer,
+    Pause,
     Say,
     SubAgent,
     Think,
@@ -133,8 +135,11 @@ async def test_calls_of_sub_agents_have_their_parent(autojump_clock: MockClock) 
 async def test_calls_that_a_lost_connection_took_are_returned_at_the_end(
     autojump_clock: MockClock,
 ) -> None:
-    for api in ("pipeline", "async"):
-        turn = Turn(Say("I look. "), Drop(), UseTool("glob", {"a": 1}, result="x"), Say("Done."))
+    # In a second the stream is connected again: it takes part of the call, or all.
+    apis: tuple[Api, ...] = ("pipeline", "async")
+    for api, steps in itertools.product(apis, ([Pause(1)], [])):
+        tool = UseTool("glob", {"a": 1}, result="x", steps=steps)
+        turn = Turn(Say("I look. "), Drop(), tool, Say("Done."))
         async with opened(api, None, turn) as (_, session):
             updates = await updates_of(session)
         assert outline(updates) == [("glob", {"a": 1}, False), ("glob", {"a": 1}, True)]

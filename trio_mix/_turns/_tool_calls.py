@@ -141,10 +141,13 @@ class ToolCalls:
         return not own <= {call.tool_call_id for call in stored}
 
     def known(self, tool_call_id: str) -> ToolCall | None:
-        """Return a call whose parameters are complete, or whose tool has finished, else None."""
+        """Return a call whose parameters are complete, or whose tool has finished, else None.
+
+        A finished call whose parameters a gap took is not known: what is stored has them.
+        """
         call = self._calls[tool_call_id]
         call.check()
-        return call.build() if call.complete or call.finished else None
+        return call.build() if call.complete or (call.finished and not call.torn) else None
 
     def turn_completed(self) -> None:
         """Note that the agent has completed its turn: it waits for the tools that it calls.
@@ -169,8 +172,8 @@ class ToolCalls:
 
     def feed(self, event: ToolEvent) -> None:
         """Add an event of a tool call."""
-        # If the first event of a call is a delta after a gap, the beginning may have been lost.
-        torn = self._after_gap and type(event) in _DELTAS
+        # If another event than its first comes first after a gap, the beginning has been lost.
+        torn = self._after_gap and type(event) not in _BEGINS
         call = self._calls.get(event.tool_call_id)
         if call is None:
             call = self._add(_Call(tool_call_id=event.tool_call_id, torn=torn))
@@ -245,6 +248,7 @@ def _execution_complete(call: _Call, event: ev.ToolExecutionCompleteEvent) -> No
 
 
 _DELTAS: Final = frozenset((ev.ToolUseParameterDeltaEvent, ev.ToolParameterDeltaEvent))
+_BEGINS: Final = frozenset((ev.ToolUseStartEvent, ev.ToolEvent))
 _EXECUTION: Final = frozenset((ev.ToolExecutionStartEvent, ev.ToolExecutionCompleteEvent))
 _FED_BY: Final[dict[type, Callable[[_Call, Any], None]]] = {
     ev.ToolUseStartEvent: _start,
