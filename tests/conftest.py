@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import random
 import signal
-from typing import TYPE_CHECKING
 
 import pytest
 from hypothesis import HealthCheck
