@@ -31,6 +31,17 @@ def test_a_stream_that_runs_another_clients_message_ends_that_one_first() -> Non
     assert owners(router, says("ours"), done("m", "ours")) == [turn, turn]
 
 
+def test_a_busy_server_has_dropped_a_message_of_which_only_an_older_turns_events_came() -> None:
+    router = router_for("pipeline")
+    router.old([StoredRow(id="fu", role="user"), StoredRow(id="fa", role="assistant", text="x")])
+    turn = send(router)
+    assert owners(router, says("theirs"), done("fa"), BUSY) == [turn, None, None]
+    assert (turn.phase, turn.events) == (Phase.REGISTERED, 0), "it is sent again"
+    router.apply(turn, Input.SENDING)
+    assert owners(router, says("ours"), BUSY) == [turn, None]
+    assert turn.phase is not Phase.REGISTERED, "the conflict concerns another stream"
+
+
 def test_the_late_text_of_a_complete_does_not_show_that_it_was_another_turns() -> None:
     """A complete can overtake the last text of its own message."""
     for late, known in (

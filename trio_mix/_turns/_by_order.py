@@ -74,13 +74,14 @@ class RoutingByOrder:
         if self._is_left_over(event, ids, turn):
             if ends and turn.events:
                 turn.overlap = "guess"  # what came before this end may be of the turn that it ends
+                turn.of_older = turn.events
             return NOBODY
         if isinstance(event, ev.PermissionEvent) and self.others_seen and not turn.events:
             turn.held.add(event)  # each stream receives it: it does not show that this one runs it
             return NOBODY
         if is_busy(event):
             # A turn with events runs already: the conflict concerns another stream of the session.
-            return NOBODY if turn.events else BUSY
+            return NOBODY if turn.events > turn.of_older else BUSY
         message, call, parent = ids
         if parent is None:
             self._owners.own_message(message, turn.owner)

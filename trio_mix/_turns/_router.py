@@ -176,7 +176,7 @@ class TurnRouter:
         if changed and what is Input.RESEND:
             turn.held.take()
             turn.identity = attrs.evolve(turn.identity, turn_id=None)
-            turn.unnamed = None
+            turn.unnamed, turn.events, turn.of_older = None, 0, 0
             turn.accepted, turn.elsewhere, turn.doubt = False, "", None
         if turn.over and self._owners.ours is turn:
             self._repeated_errors.ended(turn, refused=posted)
@@ -269,7 +269,7 @@ class TurnRouter:
         self._streaming = None
         turn.owner.over = True
         turn.owner = Owner(ours=True)
-        turn.ended_by, turn.events = None, 0
+        turn.ended_by, turn.events, turn.of_older = None, 0, 0
         turn.due, turn.overlap = attrs.evolve(turn.due, proof=True), "ids"
 
     def of_others(self, turn: Turn, asked: Iterable[str], answers: Iterable[str]) -> set[str]:

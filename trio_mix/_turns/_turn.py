@@ -226,6 +226,8 @@ class Turn:
     identity: Identity = Identity()
     ended_by: Event | None = None
     events: int = 0
+    of_older: int = 0
+    """How many of these events came before the end of an older turn, and may be that one's."""
     owner: Owner = attrs.field(factory=lambda: Owner(ours=True))
     held: HeldEvents = attrs.field(factory=HeldEvents)
     """Events that may be its own."""
