@@ -232,6 +232,22 @@ async def test_a_permission_is_granted_and_an_early_exit_cancels() -> None:
                 assert message.reply.text == "done"
 
 
+async def test_a_caller_that_is_cancelled_with_its_client_leaves_no_turn_running() -> None:
+    async with MixServer("async", listen=False) as server:
+        server.script("long", Turn(Say("first"), WaitFor(trio.Event())))
+        session_id = server.create_session()
+        async with open_relay(server) as relay:
+            with trio.fail_after(30), trio.CancelScope() as caller:
+                async with (
+                    connected(relay, cleanup_timeout=60) as (client, _),
+                    client.send(session_id, "long") as message,
+                ):
+                    assert await anext(message.text_deltas()) == "first"
+                    caller.cancel()
+                    await trio.sleep_forever()
+            assert len(server.requests("POST", f"/api/sessions/{session_id}/cancel")) == 1
+
+
 async def test_a_message_survives_cuts_of_the_line_and_kills_of_the_relay() -> None:
     async with MixServer("async", listen=False) as server:
         for case in ("before the end", "after each event"):

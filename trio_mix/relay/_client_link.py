@@ -7,6 +7,8 @@ Rules (tests cite the numbers):
    knows them by their keys, so that none is carried out twice.
 2. An error that another attempt cannot change ends the link, its calls and its consumers.
 3. The task that reads waits for no consumer and for no call.
+4. The connection is closed by `RelayLink.close` only, also when the client's caller is cancelled: a
+   message that is left then is cancelled over it.
 """
 
 from __future__ import annotations
@@ -94,6 +96,7 @@ class RelayLink:
         self._schedules: dict[FollowedSession, ReconnectSchedule] = {}
         self._work = trio.Event()
         self._settled = trio.Event()
+        self._running = trio.CancelScope(shield=True)
         self._nursery: trio.Nursery | None = None
 
     @property
@@ -141,8 +144,9 @@ class RelayLink:
             self._forget(session)
 
     def close(self, failure: Exception) -> None:
-        """End all calls and consumers."""
+        """End all calls and consumers, and the connection."""
         self.state = StreamState.CLOSED
+        self._running.cancel(reason="the link is closed")
         self.failure = self.failure or failure
         sessions, self._sessions = self._sessions, {}
         for session in sessions.values():
@@ -165,7 +169,11 @@ class RelayLink:
     # -- the connection -------------------------------------------------------------------------
 
     async def run(self) -> None:
-        """Keep the connection open until cancelled, or until an error ends the link."""
+        """Keep the connection open until it is closed, or until an error ends the link (rule 4)."""
+        with self._running:
+            await self._run()
+
+    async def _run(self) -> None:
         schedule = ReconnectSchedule(self._settings.reconnect)
         while True:
             schedule.begin(trio.current_time())
