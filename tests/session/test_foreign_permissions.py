@@ -8,11 +8,13 @@ from __future__ import annotations
 from contextlib import suppress
 from typing import TYPE_CHECKING
 
+import attrs
 import pytest
 import trio
 
 from trio_mix import Hooks, Mix, errors
 from trio_mix import events as ev
+from trio_mix._session._stored_messages import Rows, StoredMessages
 from trio_mix.testing import AskPermission, MixServer, Pause, Say, Turn, UseTool
 
 if TYPE_CHECKING:
@@ -142,3 +144,34 @@ async def test_a_permission_request_is_put_to_our_policy_once_the_stored_message
             failing += ["sessions.export_session"] * 3
             await message.wait()
         assert asked == [0], "the number of readings that will fail yet"
+
+
+@pytest.mark.parametrize("api", ["blocking", "pipeline", "pipeline-oldest"])
+async def test_a_request_is_put_to_the_policy_also_if_its_message_is_stored_after_it(
+    api: Api, autojump_clock: trio.testing.MockClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    read = StoredMessages.rows
+    since: dict[str, float] = {}
+
+    async def behind(self: StoredMessages, session_id: str) -> Rows | None:
+        found, now = await read(self, session_id), trio.current_time()
+        assert found is not None
+        shown = [row for row in found.rows if now - since.setdefault(row.id, now) >= 0.3]
+        return attrs.evolve(found, rows=shown)
+
+    monkeypatch.setattr(StoredMessages, "rows", behind)
+    asked: list[str] = []
+
+    def policy(request: ev.PermissionEvent, _message: Message) -> bool:
+        asked.append(request.tool_name)
+        return True
+
+    async with MixServer(api, listen=False) as server:
+        server.script("go", Turn(UseTool("bash", steps=[AskPermission("bash")]), Say("It ran.")))
+        async with (
+            Mix(server.url, network=server.network) as mix,
+            mix.open_stream(server.create_session(), on_permission=policy) as session,
+        ):
+            with trio.fail_after(25):
+                reply = await session.ask("go")
+            assert (asked, reply.text) == (["bash"], "It ran.")

@@ -21,6 +21,7 @@ from trio_mix._session._warnings import (
     warn_unanswered,
     warn_unknown_response_type,
 )
+from trio_mix._turns._stored_turn import TurnOutcome
 from trio_mix._turns._turn import size_of
 from trio_mix._usage import call
 from trio_mix.models import NotificationAnswer
@@ -152,11 +153,11 @@ class TurnActions:
 
         Pipeline servers send it on every stream of the session, blocking ones do not show whose
         events are whose, and no event names a turn that began on an earlier stream. The stored
-        messages show whether another turn runs; a reading that fails is repeated. Where the server
-        has none, or another client may have asked for a permission, the message must have called
-        the tool, or one that starts a sub-agent; also where another connection runs the message,
-        whose end may have been lost. Servers that name messages store them: nothing else shows it
-        there.
+        messages show whether another turn runs; a reading that fails, or does not show the message
+        yet, is repeated. Where the server has none, or another client may have asked for a
+        permission, the message must have called the tool, or one that starts a sub-agent; also
+        where another connection runs the message, whose end may have been lost. Servers that name
+        messages store them: nothing else shows it there.
 
         Args:
           question: the question.
@@ -175,7 +176,8 @@ class TurnActions:
             calls = () if stored is None else stored.tool_calls
             called = {*state.builder.tools, *(each.name for each in calls)}
             announced = not names.isdisjoint(map(str.lower, called))
-            unread = reading.verdict is None and not reading.none_kept
+            absent = reading.outcome in (None, TurnOutcome.ABSENT)  # it can be stored later
+            unread = absent and not reading.none_kept
             delay = schedule.lost(trio.current_time())
             early = shared and not announced and trio.current_time() - began < _TOOL_FOLLOWS
             if delay is None or not (unread or early):
