@@ -97,12 +97,13 @@ class Reply:
     """Why the reply may not be exactly the server's reply to this message, or its text not that of
     the deltas; empty if both are certain.
 
-    ``"gap"``: events were lost, and the stored messages could not be read. ``"contradicted"``: the
-    final text of the server contradicts the text that was received. ``"stored"``: the stored
-    messages do not show whether they are complete. ``"answer"``: the events were another client's,
-    as the HTTP response shows. ``"shared"``: another turn of the session may have run at the same
-    time, or the last deltas of the one before may have come late, and nothing shows for certain
-    which of the events were whose.
+    ``"gap"``: events were lost, or the server ended the turn without the text that shows that none
+    were, and the stored messages could not be read. ``"contradicted"``: the final text of the
+    server contradicts the text that was received. ``"stored"``: the stored messages do not show
+    whether they are complete. ``"answer"``: the events were another client's, as the HTTP response
+    shows. ``"shared"``: another turn of the session may have run at the same time, or the last
+    deltas of the one before may have come late, and nothing shows for certain which of the events
+    were whose.
 
     If there are doubts and ``incomplete`` is false, ``text`` is right: it was read from the stored
     messages, and only the deltas are not its pieces."""

@@ -54,6 +54,77 @@ async def test_the_last_deltas_that_the_server_has_lost_are_in_the_text(
             assert not reply.incomplete
 
 
+async def test_a_reply_whose_end_has_no_text_is_completed_from_what_is_stored(
+    autojump_clock: trio.testing.MockClock,
+) -> None:
+    texts: tuple[str | None, ...] = (None, "")
+    for text in texts:
+        endings = [
+            Complete(data={"content": text}, overtakes=late, loses=lost)
+            for late, lost in ((0, 0), (1, 0), (0, 1), (4, 0), (0, 4))
+        ]
+        for api in APIS:
+            async with (
+                MixServer(api, listen=False, pace=0.0) as server,
+                Mix(server.url, network=server.network) as mix,
+            ):
+                for ending in endings:
+                    for rounds in ((), (Say("First. "), UseTool("glob"))):
+                        server.script("go", Turn(*rounds, Say("Do not delete it."), ending))
+                        async with mix.open_stream(server.create_session()) as session:
+                            reply = await session.ask("go")
+                        expected = ("First. " if rounds else "") + "Do not delete it."
+                        assert (reply.text, reply.doubts) == (expected, ()), (api, ending)
+                        assert reply.final_text == "Do not delete it."
+
+
+async def test_a_reply_whose_end_has_no_text_is_marked_if_nothing_stored_can_be_read(
+    autojump_clock: trio.testing.MockClock,
+) -> None:
+    async with (
+        MixServer(listen=False, pace=0.0) as server,
+        Mix(server.url, network=server.network) as mix,
+    ):
+        say, end = Say("Do not delete it."), {"content": None}
+        for turn, doubts in (
+            (Turn(say, Complete(data=end, loses=1)), ("gap",)),
+            (Turn(say, UseTool("glob"), say, Complete(data=end, loses=4)), ("gap",)),
+            (Turn(UseTool("glob"), Complete(data=end)), ()),
+            (Turn(say, Complete()), ()),
+        ):
+            server.script("go", turn)
+            session_id = server.create_session()
+            async with mix.open_stream(session_id) as session:
+                await session.ask("hello")
+                server.answer_next(f"/api/sessions/{session_id}/export", 500, times=99)
+                reply = await session.ask("go")
+                assert (reply.doubts, reply.incomplete) == (doubts, bool(doubts)), turn
+
+
+async def test_the_stored_messages_are_read_only_if_the_end_has_no_text(
+    autojump_clock: trio.testing.MockClock,
+) -> None:
+    async with (
+        MixServer(listen=False, pace=0.0) as server,
+        Mix(server.url, network=server.network) as mix,
+    ):
+        for turn, readings in (
+            (Turn(Say("Fine."), Complete(overtakes=1)), 0),
+            (Turn(Say("Fine."), UseTool("glob"), Say("Done."), Complete(loses=1)), 0),
+            (Turn(Say("Fine."), Complete(data={"content": None})), 1),
+            (Turn(UseTool("glob"), Complete(data={"content": None})), 1),
+        ):
+            server.script("go", turn)
+            session_id = server.create_session()
+            path = f"/api/sessions/{session_id}/export"
+            async with mix.open_stream(session_id) as session:
+                await session.ask("go")
+                before = len(server.requests("GET", path))
+                assert not (await session.ask("go")).doubts
+                reads = len(server.requests("GET", path))
+            assert reads - before == readings, turn
+
+
 async def test_an_end_whose_id_no_event_and_no_row_has_adds_no_text_and_no_doubt(
     autojump_clock: trio.testing.MockClock,
 ) -> None:

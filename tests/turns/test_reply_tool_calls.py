@@ -134,7 +134,7 @@ def test_starts_of_a_tool_do_not_read_its_parameters_again(
         read += len(text)
         return is_json(text)
 
-    monkeypatch.setattr("trio_mix._turns._reply_builder.is_json", counting)
+    monkeypatch.setattr("trio_mix._turns._torn_events.is_json", counting)
     part = '{"a": [' + '{"b": 1}, ' * 100_000
     builder = fed(piece("c", part))
     for _ in range(30):

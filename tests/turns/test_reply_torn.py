@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
@@ -21,8 +21,11 @@ from tests.support.event_makers import (
 )
 from trio_mix import events as ev
 from trio_mix._reply import ToolCall
-from trio_mix._turns._reply_builder import ReplyBuilder, is_torn
 from trio_mix._turns._stored_rows import StoredReply
+from trio_mix._turns._torn_events import is_torn
+
+if TYPE_CHECKING:
+    from trio_mix._turns._reply_builder import ReplyBuilder
 
 
 def unknown(name: str, data: str) -> ev.Event:

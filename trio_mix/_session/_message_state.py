@@ -16,8 +16,9 @@ from trio_mix import events as ev
 from trio_mix._session._buffers import MessageBuffer
 from trio_mix._session._message_errors import agent_error
 from trio_mix._session._questions import Questions
-from trio_mix._turns._reply_builder import ReplyBuilder, is_torn
+from trio_mix._turns._reply_builder import ReplyBuilder
 from trio_mix._turns._stored_turn import TurnOutcome
+from trio_mix._turns._torn_events import is_torn
 from trio_mix._turns._turn import Phase
 from trio_mix.errors import ConsumerTooSlow, ReplyTooLarge
 
@@ -122,12 +123,13 @@ class MessageState:
         # that was only begun may be another turn's.
         odd = turn.due.events and (turn.failed or builder.tool_unfinished)
         unproven = bool(turn.overlap) or builder.unproven or odd
-        return builder.patchy or (unproven and not builder.checked)
+        return builder.patchy or builder.unconfirmed or (unproven and not builder.checked)
 
     @property
     def unsettled(self) -> bool:
         """Whether the stored messages have to be read before the message ends."""
-        if self.in_doubt:
+        # Commands are not stored, and their text is in their end.
+        if self.in_doubt or (self.builder.end_lacks_text and not self.turn.is_command):
             return True
         # On blocking servers, nothing else shows that a call is not another turn's, unless events
         # name each message that is sent.
@@ -147,6 +149,8 @@ class MessageState:
         if self.builder.patchy:
             self.builder.take_stored(verdict.reply)
         elif verdict.outcome is TurnOutcome.FINISHED or verdict.looks_whole or self._ends(verdict):
+            shown = verdict.outcome is TurnOutcome.FINISHED or not self.builder.unconfirmed
+            self.builder.doubtful = not shown  # the rows may have as little of the text
             self.builder.check(
                 verdict.reply,
                 certain=not verdict.mixed,

@@ -16,7 +16,9 @@ Rule 6  An answer in the HTTP response names its message. Where its id or text c
         rows have the others. So it is where the deltas contradict the end that the answer repeats.
 Rule 7  On servers without ids, deltas for which the end of the turn before made up may come late.
         Deltas that can be those are compared with the stored rows.
-Rule 8  The work for an event is linear in its own size.
+Rule 8  If the end has no text to compare the deltas with, the last of them may be lost or late: the
+        stored rows have them. Without the rows, a reply with text is incomplete.
+Rule 9  The work for an event is linear in its own size.
 """
 
 from __future__ import annotations
@@ -25,11 +27,9 @@ from itertools import pairwise
 from typing import TYPE_CHECKING, Any, Final
 
 from trio_mix import events as ev
-from trio_mix._json import is_json, member_type
 from trio_mix._reply import Reply
 from trio_mix._turns._streamed_text import StreamedText, agrees, beyond, is_trimmed
 from trio_mix._turns._tool_calls import TOOL_EVENTS, ToolCalls, ToolEvent
-from trio_mix._wire._events import EVENT_CLASSES
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
@@ -38,26 +38,10 @@ if TYPE_CHECKING:
     from trio_mix._turns._stored_rows import StoredReply
     from trio_mix.events import Event
 
-_TEXT: Final = frozenset({"content", "complete", "message"})
 _MOST_GAPS: Final = 1000
 """The number of gaps of one reply whose places are remembered."""
 MOST_SEARCHED: Final = 10_000
 """The length of a text in which each delta is searched for."""
-
-
-def is_torn(event: Event) -> bool:
-    """Return whether an event that fits no class belonged to the turn and was damaged in transit.
-
-    Data that is not JSON was torn. Data that is may be an event of a newer server, which does not
-    concern the reply, unless it is text, or the end of it, or has no name: no server sends that.
-    """
-    if not isinstance(event, ev.UnknownEvent):
-        return False
-    if event.name in _TEXT:
-        return True
-    if event.name in EVENT_CLASSES and not is_json(event.data, too_deep=True):
-        return True
-    return member_type(event.data) in _TEXT
 
 
 class ReplyBuilder:
@@ -77,6 +61,7 @@ class ReplyBuilder:
         self._recovered: bool = False
         self._firm: int | None = None
         self._gaps: list[int] = []  # how many characters had come before each gap
+        self._completed = False
         self._contradicted = False
         self._has_foreign_call = False  # whether the rows lack a call
         # What an answer or the stored rows have in place of the events' text, and why.
@@ -133,6 +118,21 @@ class ReplyBuilder:
     def patchy(self) -> bool:
         """Whether deltas were lost, and what is known does not make up for them."""
         return self.doubtful or self._has_gap
+
+    @property
+    def end_lacks_text(self) -> bool:
+        """Whether the turn was completed, and no text shows whether deltas of it are missing."""
+        shown = self._final or self._answer is not None or self._http is not None
+        return self._completed and not (shown or self.checked)
+
+    @property
+    def unconfirmed(self) -> bool:
+        """Whether it was completed without the text of the message whose deltas came (rule 8)."""
+        if not self.end_lacks_text:
+            return False
+        if self._final is None:
+            return bool(self._streamed.joined().strip())
+        return bool(self._streamed.last(self._final_id).strip())
 
     @property
     def tool_unfinished(self) -> bool:
@@ -260,7 +260,9 @@ class ReplyBuilder:
         if overlap and self._final:
             same = same and text.strip().endswith(self._final.strip())  # else it is another turn's
         more_calls = self._calls.has_more_than(stored.tool_calls)
-        if certain and lone and not (overlap or more_calls) and self._is_last_of(stored):
+        goes_on = self.end_lacks_text and text.startswith(self._streamed.joined())
+        goes_on = goes_on or (lone and self._is_last_of(stored))
+        if certain and goes_on and not (overlap or more_calls):
             self._fill(stored)
         elif certain and (not same or more_calls):
             other: Doubt = "contradicted" if self._contradicted and not overlap else "shared"
@@ -314,13 +316,14 @@ class ReplyBuilder:
             resent=self.resent,
             incomplete=self.patchy
             or self._contradicted
+            or self.unconfirmed
             or self.shared
             or not (self._answer is None or self.checked),
             doubts=tuple(self._doubts()),
         )
 
     def _doubts(self) -> Iterator[Doubt]:
-        if self._has_gap:
+        if self._has_gap or self.unconfirmed:
             yield "gap"
         if self._contradicted:
             yield "contradicted"
@@ -374,11 +377,14 @@ class ReplyBuilder:
     def _complete(self, event: ev.CompleteEvent) -> None:
         if event.parent_tool_call_id is not None:
             return
+        self._completed = self._completed or event.done
         self._calls.turn_completed()
         self._streamed.name(event.message_id)
         self._reasoning = event.reasoning or self._reasoning
         self._reasoning_duration = event.reasoning_duration or self._reasoning_duration
-        if event.content is not None:
+        if event.content == "" and self._final is None:
+            self._final, self._final_id = "", event.message_id
+        elif event.content:  # an empty text contradicts nothing: it may be missing
             self._final, self._final_id = event.content, event.message_id
             self._contradicted = self._firm is None and self._streamed.contradicts(
                 event.content, event.message_id

@@ -101,9 +101,14 @@ class ClientTurn:
         """End with what the events show; return whether they do, else `settle` must end it."""
         if self.end != "unknown" and self._ended_by is not None and not self._completed:
             self._failure = agent_error(self._ended_by, self._session_id, self.partial)
-        elif self.end == "done" and self._completed and not self._incomplete:
+        elif self._completed and self._is_whole:
             self._reply = self._builder.build()
         return self.finished
+
+    @property
+    def _is_whole(self) -> bool:
+        """Whether the events are all of the turn, and their text is complete."""
+        return self.end == "done" and not (self._incomplete or self._builder.unconfirmed)
 
     def settle(self, stored: Mapping[str, Any] | None) -> None:
         """End with the turn as the relay has stored it; None: the relay does not keep it."""
