@@ -232,3 +232,28 @@ async def test_a_request_that_is_repeated_is_put_to_the_policy_once(
         async with mix.open_stream(server.create_session(), on_permission=policy) as session:
             assert (await session.ask("run")).text == "It ran."
     assert asked == ["p1"]
+
+
+async def test_a_message_after_one_that_another_stream_still_runs_is_not_queued_there_again(
+    autojump_clock: trio.testing.MockClock,
+) -> None:
+    """No row of the oldest servers shows that the cancelled turn has ended."""
+    async with (
+        MixServer("pipeline-oldest", listen=False, cancel_latency=30) as server,
+        Mix(server.url, network=server.network) as mix,
+        Mix(server.url, network=server.network) as other,
+    ):
+        server.script("long", LONG)
+        server.script("short", SHORT)
+        for reopen in [False, True] * 6:  # which stream runs a message is chance
+            session_id = server.create_session()
+            async with other.open_stream(session_id), AsyncExitStack() as stack:
+                session = await stack.enter_async_context(mix.open_stream(session_id))
+                async with session.send("long"):
+                    await trio.sleep(2)
+                if reopen:
+                    await stack.aclose()
+                    session = await stack.enter_async_context(mix.open_stream(session_id))
+                assert (await session.ask("short")).text == "Here I am."
+                await trio.sleep(60)
+            assert_ran_once(server, "short", session_id)

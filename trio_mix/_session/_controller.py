@@ -71,6 +71,7 @@ class StreamController(ReaderHost):
         self.stored: SessionHistory = SessionHistory(services.stored, session_id)
         self.stored.history.last_over = last.over
         self.stored.history.own_over = last.own
+        self.stored.history.ran_elsewhere = last.ran_elsewhere
         self.dispatcher.on_busy = self._server_busy
         self.dispatcher.on_others = self._others_heard
         self.dispatcher.on_asked = self._asked
@@ -176,7 +177,8 @@ class StreamController(ReaderHost):
         if state is not None and state.recovery.post.sent:
             history.over(state.turn, known=state.recovery.leaving.acknowledged)
             outstanding = outstanding or state.turn.cancelling
-        return LastTurn(outstanding, history.last_over, history.own_over)
+        over, own = history.last_over, history.own_over
+        return LastTurn(outstanding, over, own, history.ran_elsewhere)
 
     @property
     def session_at_work(self) -> bool:

@@ -176,7 +176,7 @@ class SessionHistory:
         return Reading(
             verdict=Verdict(outcome=TurnOutcome.ABSENT),
             at_work=self.history.at_work,
-            over_known=self.history.over_known(found.rows),
+            over_known=self.history.over_everywhere(found.rows),
             weight=weight,
             age=trio.current_time() - self._grown_at if found.age is None else found.age,
             unended=found.unended,
@@ -255,7 +255,7 @@ class SessionHistory:
         return Reading(
             verdict=verdict,
             at_work=self.history.still_at_work(rows),
-            over_known=self.history.over_known(rows),
+            over_known=self.history.over_everywhere(rows),
             ends_shown=shows_ends(rows),
             weight=self._weigh(rows),
             end=end_of(

@@ -130,7 +130,8 @@ class Reading:
     ends_shown: bool = False
     """Whether the rows show when a turn ends, by finish reasons."""
     over_known: bool = False
-    """Whether it is known that this turn is over, or cancelled, whatever the rows show."""
+    """Whether it is known that the last stored turn is over, or was cancelled on a stream that has
+    queued nothing, whatever the rows show."""
     weight: int = 0
     """A number that changes when more is stored in the session."""
     age: float | None = None

@@ -56,6 +56,8 @@ class LastTurn:
     """`History.last_over`."""
     own: tuple[bytes, ...] = ()
     """`History.own_over`."""
+    ran_elsewhere: bool = False
+    """`History.ran_elsewhere`."""
 
 
 class History:
@@ -77,6 +79,8 @@ class History:
         a command, which may or may not be stored, that of the last message too.
       own_over: the digests of the texts of the last turns of this client, on any of its streams,
         that have ended.
+      ran_elsewhere: whether the last turn of this client was run by another client's stream, which
+        queues what is sent while it runs.
       at_work: whether the last stored turn may still be running.
       known: the ids of the last user messages that were stored before, oldest first; None until
         they have been read.
@@ -91,6 +95,7 @@ class History:
         self.end_unknown: bool = False
         self.last_over: tuple[bytes, ...] = ()
         self.own_over: tuple[bytes, ...] = ()
+        self.ran_elsewhere: bool = False
         self.at_work: bool = False
         self.known: dict[str, None] | None = None
         self._own: list[_Own] = []
@@ -172,6 +177,10 @@ class History:
     def over_known(self, rows: Sequence[StoredRow]) -> bool:
         """Return whether the last stored turn is known to be over, whatever its rows show."""
         return self._over is not None and self._over == _last_question(rows)
+
+    def over_everywhere(self, rows: Sequence[StoredRow]) -> bool:
+        """Return the same, but False where another client's stream may still run that turn."""
+        return self.over_known(rows) and not self.ran_elsewhere
 
     def _last_is_over(self, rows: Sequence[StoredRow]) -> bool:
         """Return whether the last stored turn is this client's own, which has ended.
@@ -305,6 +314,7 @@ class History:
           known: whether it is known that it does not run any more.
           doubtful: whether the error that ended it may be another turn's.
         """
+        self.ran_elsewhere = turn.elsewhere == "other"
         own = (digest_of(turn.text),) if known else ()
         if not doubtful:
             self.own_over = (*self.own_over, *own)[-_MOST_OVER:]
