@@ -16,6 +16,7 @@ from trio_mix import Mix, errors
 from trio_mix import events as ev
 from trio_mix.testing import (
     AskPermission,
+    Complete,
     Drop,
     Fail,
     MessageFinished,
@@ -32,6 +33,8 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
     from trio.testing import MockClock
+
+    from trio_mix.testing import Api
 
 
 @pytest.fixture
@@ -230,3 +233,47 @@ async def test_a_command_after_a_failed_turn_does_not_delay_the_next_stream(
             with trio.fail_after(30):
                 for _ in range(2):
                     assert (await session.ask("go")).doubts == ()
+
+
+async def test_stored_rows_that_are_behind_the_events_do_not_shorten_a_reply(
+    autojump_clock: MockClock,
+) -> None:
+    said = Turn(Say("Do "), Pause(1), Say("not delete it."))
+    used = Turn(Say("Let me see. "), UseTool("glob"), Pause(1), Say("Done."))
+    servers: tuple[tuple[Api, str | None], ...] = (
+        ("pipeline-oldest", None),
+        ("pipeline", "0.6.4"),  # without an export there are no finish reasons
+        ("pipeline", None),
+    )
+    for api, version in servers:
+        for lag in (0.01, 0.1, 0.5, 2.0):
+            async with (
+                MixServer(api, version=version, listen=False, pace=0.0, row_lag=lag) as server,
+                Mix(server.url, network=server.network) as mix,
+                mix.open_stream(server.create_session()) as session,
+            ):
+                server.script("say", said)
+                server.script("use", used)
+                for text, expected in (
+                    ("say", "Do not delete it."),
+                    ("use", "Let me see. Done."),
+                    ("say", "Do not delete it."),
+                ):
+                    with trio.fail_after(60):
+                        reply = await session.ask(text)
+                    assert (reply.text, reply.doubts) == (expected, ()), (api, version, lag)
+
+
+async def test_stored_rows_that_may_be_behind_do_not_confirm_a_text_that_its_end_lacks(
+    autojump_clock: MockClock,
+) -> None:
+    for content in (None, ""):
+        async with (
+            MixServer("pipeline", version="0.6.4", listen=False, pace=0.0, row_lag=0.1) as server,
+            Mix(server.url, network=server.network) as mix,
+            mix.open_stream(server.create_session()) as session,
+        ):
+            end = Complete(data={"content": content})
+            server.script("go", Turn(Say("Do "), Pause(1), Say("not delete it."), end))
+            reply = await session.ask("go")
+            assert (reply.text, reply.incomplete) == ("Do not delete it.", True)

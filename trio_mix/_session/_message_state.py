@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from trio_mix._session._send_api import MessageRequest
     from trio_mix._turns._decisions import Reading
     from trio_mix._turns._recovery import Recovery
+    from trio_mix._turns._stored_rows import StoredReply
     from trio_mix._turns._stored_turn import Verdict
     from trio_mix._turns._turn import Turn
     from trio_mix.events import Event
@@ -148,9 +149,10 @@ class MessageState:
             self._compare_failed(reading, verdict.outcome, "".join(verdict.reply.texts))
         if self.builder.patchy:
             self.builder.take_stored(verdict.reply)
-        elif verdict.outcome is TurnOutcome.FINISHED or verdict.looks_whole or self._ends(verdict):
-            shown = verdict.outcome is TurnOutcome.FINISHED or not self.builder.unconfirmed
-            self.builder.doubtful = not shown  # the rows may have as little of the text
+        elif self._shows_whole(verdict, verdict.reply):
+            finished = verdict.outcome is TurnOutcome.FINISHED
+            # Else the rows may have as little of the text.
+            self.builder.doubtful = self.builder.unconfirmed and not finished
             self.builder.check(
                 verdict.reply,
                 certain=not verdict.mixed,
@@ -160,6 +162,16 @@ class MessageState:
         else:
             return
         self.builder.shared = self.builder.shared or verdict.mixed
+
+    def _shows_whole(self, verdict: Verdict, stored: StoredReply) -> bool:
+        """Return whether the rows have all of the turn's text, as far as can be known.
+
+        Without finish reasons, rows that are behind the events look whole too.
+        """
+        if verdict.outcome is TurnOutcome.FINISHED:
+            return True
+        whole = verdict.looks_whole or self._ends(verdict)
+        return whole and not self.builder.is_ahead_of(stored)
 
     def _ends(self, verdict: Verdict) -> bool:
         """Return whether the turn's end names its last row: without finish reasons, it is whole."""

@@ -14,7 +14,7 @@ from trio_mix._rest._options import RequestOptions, RetryConfig
 from trio_mix._turns._decisions import Reading
 from trio_mix._turns._history import History
 from trio_mix._turns._stored_ends import has_unended, last_unended, shows_ends
-from trio_mix._turns._stored_rows import rows_of, weight_of
+from trio_mix._turns._stored_rows import caught_up, rows_of, weight_of
 from trio_mix._turns._stored_turn import TurnOutcome, Verdict, end_of
 from trio_mix.resources._sessions import Sessions
 
@@ -212,6 +212,7 @@ class SessionHistory:
           router: the stream's router.
           now: when they were read, in seconds of the server's clock; None: unknown.
         """
+        rows = caught_up(rows, turn.ended_by or turn.doubted_end)
         asked = [row.id for row in rows if row.role == "user"]
         answers = [row.id for row in rows if row.role != "user"]
         guess = turn.overlap == "guess" or (bool(turn.overlap) and router.names_users_only)

@@ -228,6 +228,12 @@ class ReplyBuilder:
         self.__init__()  # type: ignore[misc]  # one place lists the empty state
         self.resent, self.shared, self.lacked = kept
 
+    def is_ahead_of(self, stored: StoredReply) -> bool:
+        """Return whether stored rows are only a beginning of the text that has come."""
+        text, known = "".join(stored.texts).strip(), self.text.strip()
+        ended = bool(self._final) and text.endswith((self._final or "").strip())
+        return len(text) < len(known) and known.startswith(text) and not ended
+
     def take_stored(self, stored: StoredReply) -> None:
         """Complete the reply from the HTTP answer or from the session's stored messages."""
         if not stored.recovered:

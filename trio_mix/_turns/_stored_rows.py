@@ -7,12 +7,15 @@ from typing import TYPE_CHECKING, TypeVar
 
 import attrs
 
+from trio_mix import events as ev
 from trio_mix._reply import ToolCall, Usage
 from trio_mix.models import BackendMessage, ExportMessage, ExportToolCall, ToolCallData
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
     from datetime import datetime
+
+    from trio_mix.events import Event
 
 N = TypeVar("N", int, float)
 
@@ -186,6 +189,31 @@ def reply_of(
         usage=_total(row.usage for row in answers if row.usage is not None),
         recovered=recovered,
     )
+
+
+def caught_up(rows: Iterable[StoredRow], end: Event | None) -> list[StoredRow]:
+    """Return rows with the whole text of the message that an end names, if its row is behind.
+
+    What is stored may be read a moment after it is sent, and a row grows while its turn runs.
+
+    Args:
+      rows: stored rows.
+      end: the terminal event of a turn.
+    """
+    if not isinstance(end, ev.CompleteEvent) or not (end.message_id and end.content):
+        return list(rows)
+    text, named = end.content, end.message_id
+    return [
+        attrs.evolve(row, text=text)
+        if row.id == named and row.role == "assistant" and _is_behind(row.text, text)
+        else row
+        for row in rows
+    ]
+
+
+def _is_behind(stored: str, text: str) -> bool:
+    stored, text = stored.strip(), text.strip()
+    return len(stored) < len(text) and text.startswith(stored)
 
 
 def weight_of(rows: Iterable[StoredRow]) -> int:

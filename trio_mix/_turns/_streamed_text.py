@@ -66,9 +66,9 @@ class StreamedText:
         Args:
           final_id: its id, if its end has named it.
         """
-        if final_id or not self._has_nameless_text:
-            return self._text_of(final_id or self.message_id) or ""
-        return self._last_round()
+        nameless = self._has_nameless_text
+        named = self._text_of(final_id or (None if nameless else self.message_id))
+        return named or (self._last_round() if nameless else "")
 
     def contradicts(self, final: str, final_id: str | None) -> bool:
         """Return whether the last message's deltas are no part of its text (it may be trimmed)."""

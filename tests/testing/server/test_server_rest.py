@@ -10,7 +10,7 @@ import pytest
 import trio
 
 from tests.support.wire_client import call, open_frames, send
-from trio_mix.testing import Api, MessageFinished, MixServer, Say, SubAgent, Turn
+from trio_mix.testing import Api, MessageFinished, MixServer, Pause, Say, SubAgent, Turn
 
 if TYPE_CHECKING:
     from trio.testing import MockClock
@@ -225,3 +225,32 @@ async def test_a_body_over_the_limit_is_refused() -> None:
     async with MixServer(max_upload=100) as server:
         reply = await call(server, "POST", "/api/sessions", {"title": "x" * 1000})
     assert (reply.status, reply.json["error"]["code"]) == (413, 413)
+
+
+async def test_rows_that_lag_are_read_as_they_were(autojump_clock: MockClock) -> None:
+    apis: tuple[Api, ...] = ("async", "pipeline-oldest")
+    for api in apis:
+        async with MixServer(api, listen=False, pace=0.0, row_lag=2.5) as server:
+            server.script("go", Turn(Say("One. "), Pause(1), Say("Two.")))
+            session_id = server.create_session()
+
+            async def texts(
+                server: MixServer = server, session_id: str = session_id
+            ) -> tuple[list[str], ...]:
+                if server.api == "pipeline-oldest":
+                    body = {"method": "messages.list", "params": {"sessionId": session_id}, "id": 1}
+                    rows = (await call(server, "POST", "/rpc", body)).json.get("result") or []
+                    return ([row["content"] for row in rows],) * 2
+                path = f"/api/sessions/{session_id}"
+                export = (await call(server, "GET", f"{path}/export")).json["messages"]
+                rows = (await call(server, "GET", f"{path}/messages")).json
+                return [row["content"] for row in export], [row["userInput"] for row in rows]
+
+            server.run_message(session_id, "go")
+            await trio.sleep(2)
+            assert await texts() == ([], [])
+            await trio.sleep(1)
+            assert await texts() == (["go", "One. "],) * 2
+            await trio.sleep(1)
+            assert await texts() == (["go", "One. Two."],) * 2
+            assert len(server.stored(session_id)) == 2

@@ -60,6 +60,7 @@ class ServerSettings:
     double_events: bool | None
     tool_results: bool
     usage: bool
+    row_lag: float
     jsonrpc: bool
     cancel_on_disconnect: bool
     answer_delay: float
@@ -177,7 +178,11 @@ class Backend:
         self.accounts = accounts
         self._epoch: datetime | None = None
         self.store = Store(
-            self.now, settings.id_prefix, tool_results=settings.tool_results, usage=settings.usage
+            self.now,
+            settings.id_prefix,
+            tool_results=settings.tool_results,
+            usage=settings.usage,
+            lag=settings.row_lag,
         )
         self.live: dict[str, LiveSession] = {}
         self.permissions: dict[str, PendingQuestion] = {}

@@ -176,7 +176,8 @@ def _select(call: _RpcCall) -> object:
 
 def _messages(call: _RpcCall) -> object:
     live = call.backend.live.get(call.text("sessionId"))
-    return None if live is None else [row.as_rpc() for row in live.row.rows] or None
+    rows = [] if live is None else call.backend.store.shown(live.row)
+    return [row.as_rpc() for row in rows] or None
 
 
 def _history(call: _RpcCall) -> object:

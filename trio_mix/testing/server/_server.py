@@ -79,6 +79,7 @@ class MixServer(Observed, AsyncScope):
         real server does.
       usage: whether stored messages and the responses of blocking servers have tokens and cost, as
         the specification allows.
+      row_lag: seconds by which the stored messages that are read are older than the events.
       cancel_on_disconnect: whether a turn is cancelled when the session's last stream ends, or when
         the client of a blocking send leaves, as older async servers do.
       provider_key: whether the server has a key for its model; without one, messages are refused.
@@ -138,6 +139,7 @@ class MixServer(Observed, AsyncScope):
         names_users: bool | None = None,
         tool_results: bool = False,
         usage: bool = False,
+        row_lag: float = 0.0,
         cancel_on_disconnect: bool = False,
         provider_key: bool = True,
         answer_delay: float = 0.0,
@@ -179,6 +181,7 @@ class MixServer(Observed, AsyncScope):
             double_events=double_events,
             tool_results=tool_results,
             usage=usage,
+            row_lag=row_lag,
             cancel_on_disconnect=cancel_on_disconnect,
             answer_delay=answer_delay,
             rest_send=rest_send,

@@ -92,7 +92,7 @@ def session_messages(call: RouteCall) -> RouteResponse:
     row = call.backend.store.sessions.get(call.params["id"])
     if row is None:
         raise Problem(404, f"session not found: {call.params['id']}")
-    return RouteResponse([message.as_json() for message in row.rows])
+    return RouteResponse([message.as_json() for message in call.backend.store.shown(row)])
 
 
 def history(call: RouteCall) -> RouteResponse:
@@ -112,7 +112,8 @@ def export_session(call: RouteCall) -> RouteResponse:
     """``GET /api/sessions/{id}/export``; each row has its finish reason."""
     row = call.session().row
     name = f"attachment; filename=session_{quote(row.id)}_transcript.json"
-    return RouteResponse(row.as_export(), headers=(("Content-Disposition", name),))
+    shown = row.as_export(call.backend.store.shown(row))
+    return RouteResponse(shown, headers=(("Content-Disposition", name),))
 
 
 def fork(call: RouteCall) -> RouteResponse:

@@ -4,7 +4,8 @@ Rules:
 
 1. A turn writes one user row, then one assistant row for each model round, and an empty tool row
    after each round that called tools.
-2. Rows grow while the turn runs: reading them meanwhile returns partial rows.
+2. Rows grow while the turn runs: reading them meanwhile returns partial rows. If rows lag, they are
+   read as they were that many seconds ago.
 3. An assistant row has a finish reason only when it is finished; other rows always have one.
 4. Times are in whole seconds, the type of a tool call is an empty text, and its result is missing
    unless the server is to return results.
@@ -16,6 +17,7 @@ from datetime import datetime
 from typing import TYPE_CHECKING
 
 import attrs
+import trio
 
 from trio_mix.testing.server._frames import to_json
 
@@ -77,6 +79,28 @@ class Row:
     """Whether tokens and cost are shown; a token is a word."""
     created: datetime
     updated: datetime
+    earlier: list[tuple[float, Row]] = attrs.field(factory=list[tuple[float, "Row"]])
+    """What it was, and from when on, if rows lag: the first is shown once the lag is over."""
+
+    def keep(self, lag: float) -> None:
+        """Keep what it is now, and drop what will not be shown any more."""
+        calls = [attrs.evolve(call) for call in self.tool_calls]
+        now = trio.current_time()
+        self.earlier.append((now, attrs.evolve(self, tool_calls=calls, earlier=[])))
+        self._drop(now - lag)
+
+    def shown(self, lag: float) -> Row | None:
+        """Return it as it was shown some seconds ago; None: it was not."""
+        if not self.earlier:
+            return self
+        until = trio.current_time() - lag
+        self._drop(until)
+        since, row = self.earlier[0]
+        return row if since <= until else None
+
+    def _drop(self, until: float) -> None:
+        while len(self.earlier) > 1 and self.earlier[1][0] <= until:
+            del self.earlier[0]
 
     def shown_usage(self) -> dict[str, object]:
         """Return the tokens and the cost of an assistant row, if they are shown."""
@@ -214,15 +238,15 @@ class SessionRow:
                 shown["callbacks"] = self.callbacks
         return shown
 
-    def as_export(self) -> dict[str, object]:
-        """Return the session as ``ExportSession``."""
+    def as_export(self, rows: Iterable[Row]) -> dict[str, object]:
+        """Return the session as ``ExportSession``, with these rows."""
         return {
             "id": self.id,
             "title": self.title,
             "createdAt": _stored_time(self.created),
             "updatedAt": _stored_time(self.changed),
             **self.counts(),
-            "messages": [row.as_export() for row in self.rows],
+            "messages": [row.as_export() for row in rows],
         }
 
 
@@ -234,6 +258,7 @@ class Store:
       id_prefix: the beginning of the number in each id.
       tool_results: whether the results of tools are stored.
       usage: whether rows show tokens and cost.
+      lag: seconds by which the rows that are shown are older than the events.
     """
 
     def __init__(
@@ -243,8 +268,10 @@ class Store:
         *,
         tool_results: bool = False,
         usage: bool = False,
+        lag: float = 0.0,
     ) -> None:
         self.now = now
+        self._lag = lag
         self.usage = usage
         self.tool_results = tool_results
         self._id_prefix = id_prefix
@@ -291,11 +318,22 @@ class Store:
             updated=now,
         )
         session.rows.append(row)
+        self._keep(row)
         return row
 
     def touch(self, row: Row) -> None:
         """Update the time of a row that has changed."""
         row.updated = self.now()
+        self._keep(row)
+
+    def _keep(self, row: Row) -> None:
+        if self._lag:
+            row.keep(self._lag)
+
+    def shown(self, session: SessionRow) -> list[Row]:
+        """Return the rows of a session that can be read now."""
+        shown = (row.shown(self._lag) for row in session.rows)
+        return [row for row in shown if row is not None]
 
     def history(self, role: str | None = None) -> list[Row]:
         """Return the rows of all sessions, or those of one role, newest first."""
@@ -308,7 +346,8 @@ class Store:
         copy = self.create(title)
         copy.extra = dict(session.extra)
         for row in session.rows[: message_index + 1]:
-            copy.rows.append(attrs.evolve(row, id=self.new_id(row.role), session_id=copy.id))
+            new_id = self.new_id(row.role)
+            copy.rows.append(attrs.evolve(row, earlier=[], id=new_id, session_id=copy.id))
         return copy
 
 
