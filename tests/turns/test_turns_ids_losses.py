@@ -276,11 +276,15 @@ def test_an_error_names_no_turn_while_another_one_runs_also_a_silent_one() -> No
 def test_an_error_of_turns_that_began_before_the_stream_may_be_repeated_any_number_of_times() -> (
     None
 ):
-    router = router_for("async")
-    owners(router, says("x", "f1"), error("theirs"))
-    turn = send(router)
-    assert owners(router, *[error("theirs")] * 5) == [None] * 5
-    assert owners(router, asked("u", "hello"), says("y", "a1"), error("theirs")) == [turn] * 3
+    for readable in (True, False):
+        router = router_for("async")
+        router.traits.readable = readable
+        owners(router, says("x", "f1"), error("theirs"))
+        turn = send(router)
+        assert owners(router, *[error("theirs")] * 5) == [None] * 5
+        last = owners(router, asked("u", "hello"), says("y", "a1"), error("theirs"))
+        assert last == [turn, turn, None if readable else turn]
+        assert turn.doubts_repetition is readable, "the stored messages decide"
 
 
 def test_a_finished_turn_is_not_revived_by_what_it_still_emits() -> None:

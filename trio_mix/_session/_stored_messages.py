@@ -13,7 +13,7 @@ from trio_mix import events as ev
 from trio_mix._rest._options import RequestOptions, RetryConfig
 from trio_mix._turns._decisions import Reading
 from trio_mix._turns._history import History
-from trio_mix._turns._stored_ends import has_unended, last_unended, shows_ends
+from trio_mix._turns._stored_ends import broken_off_since, has_unended, last_unended, shows_ends
 from trio_mix._turns._stored_rows import caught_up, rows_of, weight_of
 from trio_mix._turns._stored_turn import TurnOutcome, Verdict, end_of
 from trio_mix.resources._sessions import Sessions
@@ -171,7 +171,9 @@ class SessionHistory:
             return found
         router.stored_meanwhile(self.history.others(found.rows, None))
         self.history.read(found.rows)
-        router.old(found.rows[-_OLD_ROWS:])
+        rows, then = found.rows[-_OLD_ROWS:], None if found.now is None else found.now - _LATEST
+        errors_due = self.history.session_unknown and broken_off_since(rows, then)
+        router.old(rows, errors_due=errors_due)
         weight = self._weigh(found.rows)
         return Reading(
             verdict=Verdict(outcome=TurnOutcome.ABSENT),

@@ -368,14 +368,13 @@ class Facts:
         if verdict is None or verdict.outcome is not TurnOutcome.UNFINISHED or not attached:
             return limits.settle_timeout
         calls = () if verdict.reply is None else verdict.reply.tool_calls
+        repetition = self.turn.doubts_repetition and not self.traits.streams_run
         if verdict.looks_whole:
             factor = limits.whole
         elif any(not call.finished for call in calls):
             factor = math.inf
         elif (
-            running
-            and self.doubted_error is not None
-            and not (self.turn.doubts_repetition and verdict.has_reasons)
+            running and self.doubted_error is not None and not (repetition and verdict.has_reasons)
         ):
             factor = 1
         else:

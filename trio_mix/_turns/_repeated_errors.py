@@ -21,6 +21,9 @@ Rule 6  On async servers whose stored messages can be read, they decide instead 
         that ended a turn of ours, equal errors are in doubt, whatever has come since; so are the
         first errors after a POST that was refused, which an event may report as well. As many are
         in doubt as repetitions are due: one more error is the turn's own.
+Rule 7  A turn may have failed before the stream was opened, or while its connection was lost. If
+        the stored messages show one that was broken off lately, all errors are in doubt (rule 6)
+        for `_LATEST` seconds: how many of that turn's have come before is not known.
 """
 
 from __future__ import annotations
@@ -83,6 +86,8 @@ class RepeatedErrors:
         self._expected: dict[_Kind, _Expected] = {}
         self._of_refused: _Expected | None = None
         """The errors that may follow a POST that was refused."""
+        self._of_earlier = -math.inf
+        """Until when errors may be those of a turn that this stream has not seen (rule 7)."""
         self._fresh: _Kind | None = None
         """The error that ended a turn of ours, if nothing else has come since."""
         self._repeated: dict[_Kind, None] = {}
@@ -96,7 +101,8 @@ class RepeatedErrors:
     @property
     def watching(self) -> bool:
         """Whether events have to be noted: an error may be repeated, or a late end may come."""
-        return bool(self._expected or self._of_refused) or self.watching_ends
+        expects = self._expected or self._of_refused or self._of_earlier > -math.inf
+        return bool(expects) or self.watching_ends
 
     @property
     def watching_ends(self) -> bool:
@@ -122,12 +128,16 @@ class RepeatedErrors:
 
     def _is_late_end(self, event: Event, turn: Turn | None) -> bool:
         """Return whether an event is the late end of a cancelled turn (rule 5)."""
-        if not is_cancelled(event) or (turn is not None and turn.cancelling):
+        if not (is_cancelled(event) and _is_top_level(event)):
+            return False
+        if turn is not None and turn.cancelling:
             return False
         ids = bool(self._traits.ids)
         begun = turn is not None and turn.events > (1 if ids and turn.bound else 0)
         if self.outstanding and (ids or not begun):
             self.outstanding, self._late_cancel = False, True  # it may be repeated
+            if self._rows_decide:
+                self._expect(event, 2 * self.copies - 1)
             return True
         if self._late_cancel and not begun:
             self._count(_kind(event))
@@ -138,7 +148,7 @@ class RepeatedErrors:
         """Return whether an error repeats an earlier one, or may do so (rules 1 to 3, and 6)."""
         kind, late = _kind(event), False
         doubtful = turn is None or self._is_doubtful(event, turn)
-        expected = self._expectation(event, kind, doubtful=doubtful)
+        expected = self._expectation(event, kind, turn, doubtful=doubtful)
         if expected is None:
             return False
         if turn is None:
@@ -187,12 +197,11 @@ class RepeatedErrors:
             return
         if ours:
             self._fresh = _kind(event)
-        if ours and self._rows_decide:
-            self._expect(event, 2 * self.copies - 1)
+        copies = self.copies if ours or not ids or self._named is not None else _MOST_COPIES
+        if self._rows_decide and (ours or turn is None):
+            self._expect(event, 2 * copies - 1)
         else:
-            copies = self.copies if ours or not ids or self._named is not None else _MOST_COPIES
-            during = None if ours else turn
-            self._expected[_kind(event)] = _Expected(2 * copies - 1, during)
+            self._expected[_kind(event)] = _Expected(2 * copies - 1, None if ours else turn)
 
     def named(self, message_id: str | None) -> None:
         """Note that an event has named a user message: each turn that runs brings one copy."""
@@ -207,6 +216,8 @@ class RepeatedErrors:
           turn: the turn.
           refused: whether it is because its POST was not accepted.
         """
+        if -math.inf < self._of_earlier <= self._clock():
+            self._of_earlier = -math.inf
         if turn.cancelling and turn.ended_by is None:
             self.outstanding = True
         elif turn.cancelling:
@@ -216,6 +227,10 @@ class RepeatedErrors:
                 self._expect(each, 2 * self.copies)  # it may have been the turn's own
         elif refused and turn.ended_by is None and not (turn.events or turn.bound):
             self._of_refused = _Expected(2, until=self._clock() + _LATEST)
+
+    def expect_of_earlier(self) -> None:
+        """Expect the errors of a turn that this stream has not seen (rule 7)."""
+        self._of_earlier = self._clock() + _LATEST
 
     @property
     def _rows_decide(self) -> bool:
@@ -232,25 +247,39 @@ class RepeatedErrors:
         self._expected[kind] = _Expected(min(more, 2 * _MOST_COPIES), until=now + _LATEST)
         _forget_first(self._expected)
 
-    def _expectation(self, event: Event, kind: _Kind, *, doubtful: bool) -> _Expected | None:
+    def _expectation(
+        self, event: Event, kind: _Kind, turn: Turn | None, *, doubtful: bool
+    ) -> _Expected | None:
         """Return what is expected of an error; None if it repeats none."""
-        expected = self._expected.get(kind)
-        if expected is None and self._of_refused is not None:
-            top = isinstance(event, ev.ErrorEvent) and event.parent_tool_call_id is None
-            if top and doubtful and not is_busy(event):
-                expected = self._expected[kind] = self._of_refused
-                self._of_refused = None
-        if expected is not None and expected.in_doubt and self._clock() >= expected.until:
+        expected, now = self._expected.get(kind), self._clock()
+        if expected is not None and expected.in_doubt and now >= expected.until:
             del self._expected[kind]
             return None
+        if not (doubtful and _is_top_level(event)) or is_busy(event):
+            return expected
+        decided = expected is None or not expected.in_doubt
+        if turn is not None and now < self._of_earlier and decided:
+            expected = _Expected(2 * _MOST_COPIES, until=self._of_earlier)
+        elif expected is None and self._of_refused is not None and now < self._of_refused.until:
+            expected, self._of_refused = self._of_refused, None
+        else:
+            return expected
+        self._expected[kind] = expected
+        _forget_first(self._expected)
         return expected
 
     def _is_doubtful(self, event: Event, turn: Turn) -> bool:
-        """Return whether the stored messages show whether an error is our turn's (rule 6)."""
+        """Return whether the stored messages show whether an error is our turn's (rule 6).
+
+        As long as the server's API is unknown, the POST may have been tried on a path that it does
+        not have: an error that comes meanwhile is no failure of the turn.
+        """
         others = self._owners.others or self._owners.unended
         lost = turn.unheard or turn.missed
         stopped = turn.cancelling and is_cancelled(event)
-        return self._rows_decide and not (others or lost or stopped)
+        traits = self._traits
+        unknown = traits.answers is None and traits.readable and turn.phase is Phase.POSTED
+        return (self._rows_decide or unknown) and not (others or lost or stopped)
 
     def _is_likely(self, kind: _Kind, expected: _Expected, turn: Turn) -> bool:
         begun = turn.events > (1 if turn.bound else 0)
@@ -269,6 +298,10 @@ def is_busy(event: Event) -> bool:
 def is_cancelled(event: Event | None) -> bool:
     """Return whether an error says that its turn was cancelled."""
     return isinstance(event, ev.ErrorEvent) and _CANCELLED_WORD in event.error.lower()
+
+
+def _is_top_level(event: Event) -> bool:
+    return isinstance(event, ev.ErrorEvent) and event.parent_tool_call_id is None
 
 
 def _kind(event: Event) -> _Kind:

@@ -127,13 +127,16 @@ class TurnRouter:
         """Whether the other turn that ended last may have begun before the stream was opened."""
         return not self.traits.ids or self._owners.older_ended
 
-    def old(self, rows: Sequence[StoredRow]) -> None:
+    def old(self, rows: Sequence[StoredRow], *, errors_due: bool = False) -> None:
         """Note the messages that are stored before a POST: their events are nobody's.
 
-        An answer belongs to the turn of the question before it, which may be running.
+        An answer belongs to the turn of the question before it, which may be running. With
+        ``errors_due``, the error of one that was broken off may still come, or come again.
         """
         self._streaming = None
         self._owners.own_stored(rows)
+        if errors_due:
+            self._repeated_errors.expect_of_earlier()
 
     def stored_meanwhile(self, rows: Sequence[StoredRow]) -> None:
         """Note other turns that were stored since the last reading: their events may still come."""
@@ -156,6 +159,7 @@ class TurnRouter:
         self._streaming = None
         if what is Input.SENDING:
             turn.unnamed = (turn.unnamed or []) if self.traits.turn_ids else None
+            turn.doubt, turn.repetitions = None, ()  # no error before this is its own
             blocking = self.traits.answers is not False
             turn.due = Due(answer=blocking, events=blocking, proof=self.traits.proof)
             turn.overlap = "ids" if self._owners.others else turn.overlap

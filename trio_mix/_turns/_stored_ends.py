@@ -79,6 +79,12 @@ def has_unended(rows: Sequence[StoredRow], question: str | None) -> bool:
     return sum(row.role == "user" for row in rows[:at]) > ended
 
 
+def broken_off_since(rows: Sequence[StoredRow], then: float | None) -> bool:
+    """Return whether a turn was broken off at or after a time, as far as the times are known."""
+    broken = [row for row in rows if row.role == "assistant" and row.finish in ABORTED]
+    return any(then is None or row.changed is None or row.changed >= then for row in broken)
+
+
 def last_unended(rows: Sequence[StoredRow]) -> float | None:
     """Return when the newest turn without an end changed; None if there is none, or no time.
 
