@@ -100,6 +100,7 @@ def draw(seed: int, features: Collection[str] | None = None) -> Schedule:
         cancel_latency=rng.choice([0.02, 0.05, 0.5]),
         cancelled_tool=rng.choice([None, "error", "context", "complete"]),
         jsonrpc=rng.random() < 0.7,
+        error_delay=random.Random(f"error delay {seed}").choice([0.0, 0.0, 0.05, 0.5]),
     )
     if rng.random() < 0.4:  # what the server does is wrong most easily where nothing else is
         schedule = attrs.evolve(schedule, rules=(), accidents=())

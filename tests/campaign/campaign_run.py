@@ -119,6 +119,7 @@ async def _act(run: Run, in_memory: bool) -> None:
         cancel_latency=schedule.cancel_latency,
         cancelled_tool=schedule.cancelled_tool,
         jsonrpc=schedule.jsonrpc,
+        error_delay=schedule.error_delay,
         names_users="names users" in schedule.features or None,
     ) as server:
         server._backend._epoch = datetime.fromtimestamp(EPOCH, UTC)

@@ -160,6 +160,7 @@ class Schedule:
     cancel_latency: float = 0.05
     cancelled_tool: Literal["error", "context", "complete"] | None = None
     jsonrpc: bool = True
+    error_delay: float = 0.0
 
     @property
     def corrupts(self) -> bool:

@@ -164,14 +164,17 @@ async def test_errors_have_a_short_retry_or_their_own() -> None:
         assert raw.endswith('{"error":"wait","type":"rate","retryAfter":1500}\nretry: 1500')
 
 
-async def test_an_async_server_sends_each_failure_twice() -> None:
-    async with MixServer("async") as server:
-        server.script("go", Turn(Fail("boom")))
-        session_id = server.create_session()
-        async with open_frames(server, session_id) as frames:
-            await send(server, session_id, "go")
-            await frames.until("error")
-            assert (await frames.next()).data == {"error": "boom"}
+async def test_an_async_server_sends_each_failure_twice(autojump_clock: MockClock) -> None:
+    for delay in (0.0, 5.0):
+        async with MixServer("async", listen=False, error_delay=delay) as server:
+            server.script("go", Turn(Fail("boom")))
+            session_id = server.create_session()
+            async with open_frames(server, session_id) as frames:
+                await send(server, session_id, "go")
+                await frames.until("error")
+                first = trio.current_time()
+                assert (await frames.next()).data == {"error": "boom"}
+                assert trio.current_time() - first == pytest.approx(delay)
 
 
 async def test_a_rate_limit_ends_the_turn_on_pipeline_servers_only(

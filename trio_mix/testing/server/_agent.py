@@ -297,9 +297,24 @@ class TurnRun:
             data["type"] = step.type
         if step.retry_after is not None:
             data["retryAfter"] = step.retry_after
+        event = ServerEvent("error", with_fields(data, step.data))
         usual = 2 if self._backend.traits.errors_twice else 1
-        for _ in range(usual if step.times is None else step.times):
-            self._publish(ServerEvent("error", with_fields(data, step.data)))
+        times = usual if step.times is None else step.times
+        delay = self._backend.settings.error_delay
+
+        async def repeat() -> None:
+            await trio.sleep(delay)
+            self._publish_all(event, times - 1)
+
+        if delay and times > 1:
+            self._publish(event)
+            self._backend.spawn(repeat)
+        else:
+            self._publish_all(event, times)
+
+    def _publish_all(self, event: ServerEvent, times: int) -> None:
+        for _ in range(times):
+            self._publish(event)
 
     def _recipients(self) -> Sequence[OpenStream]:
         if self._silent:

@@ -54,6 +54,7 @@ class ServerSettings:
     cancel_answer: Literal["status", "spec"]
     cancel_latency: float
     cancelled_tool: CancelledTool | None
+    error_delay: float
     unknown_session: Literal["stream", "404"]
     permission_timeout: float
     slow_reader_limit: int | None

@@ -64,6 +64,7 @@ class MixServer(Observed, AsyncScope):
       cancelled_tool: how a turn ends that is cancelled while a tool runs: with the usual ``error``,
         with an error ``"context"`` canceled, or with a ``"complete"`` that has the text before the
         tool. None: ``"error"`` on pipeline servers, ``"context"`` on later ones.
+      error_delay: seconds between an error and its second copy, on async servers.
       unknown_session: ``"stream"``: 200 and an ``error`` event, as real servers;
         ``"404"``: as the specification.
       permission_timeout: seconds after which an unanswered permission request counts as denied.
@@ -131,6 +132,7 @@ class MixServer(Observed, AsyncScope):
         cancel_answer: Literal["status", "spec"] = "status",
         cancel_latency: float = 0.05,
         cancelled_tool: Literal["error", "context", "complete"] | None = None,
+        error_delay: float = 0.0,
         unknown_session: Literal["stream", "404"] = "stream",
         permission_timeout: float = 30.0,
         slow_reader_limit: int | None = 50,
@@ -174,6 +176,7 @@ class MixServer(Observed, AsyncScope):
             cancel_answer=cancel_answer,
             cancel_latency=cancel_latency,
             cancelled_tool=cancelled_tool,
+            error_delay=error_delay,
             unknown_session=unknown_session,
             permission_timeout=permission_timeout,
             slow_reader_limit=slow_reader_limit,
