@@ -172,6 +172,49 @@ async def test_a_request_is_put_to_the_policy_also_if_its_message_is_stored_afte
             Mix(server.url, network=server.network) as mix,
             mix.open_stream(server.create_session(), on_permission=policy) as session,
         ):
-            with trio.fail_after(25):
-                reply = await session.ask("go")
-            assert (asked, reply.text) == (["bash"], "It ran.")
+            for _ in range(2):
+                with trio.fail_after(25):
+                    reply = await session.ask("go")
+                assert (asked, reply.text) == (["bash"], "It ran.")
+                asked.clear()
+
+
+@pytest.mark.parametrize("api", ["pipeline", "pipeline-oldest"])
+async def test_the_policy_is_asked_for_a_message_behind_another_clients_whichever_stream_runs_it(
+    api: Api, autojump_clock: trio.testing.MockClock
+) -> None:
+    asked: list[str] = []
+
+    def policy(request: ev.PermissionEvent, _message: Message) -> bool:
+        asked.append(request.description)
+        return True
+
+    async def grant(_request: ev.PermissionEvent, _message: Message) -> bool:
+        await trio.sleep(1)
+        return True
+
+    async def read_slowly(ctx: BeforeRequestContext) -> None:
+        if ctx.operation in ("sessions.export_session", "messages.get_session"):
+            await trio.sleep(0.4)
+
+    hooks = Hooks(before_request=read_slowly)
+    async with (
+        MixServer(api, listen=False, pace=0.0) as server,
+        Mix(server.url, network=server.network, hooks=hooks) as mix,
+        Mix(server.url, network=server.network) as other,
+    ):
+        for text in ("theirs", "ours"):
+            question = AskPermission("bash", description=text)
+            server.script(text, Turn(Pause(0.3), UseTool("bash", steps=[question]), Say("Done.")))
+        for wait in (0.05, 0.1, 0.2, 0.4, 1.2) * 3:  # which stream runs a message is chance
+            session_id = server.create_session()
+            async with (
+                other.open_stream(session_id, on_permission=grant) as session_of_the_other,
+                mix.open_stream(session_id, on_permission=policy) as session,
+                trio.open_nursery() as nursery,
+            ):
+                nursery.start_soon(session_of_the_other.ask, "theirs")
+                await trio.sleep(wait)
+                reply = await session.ask("ours")
+                assert (asked, reply.text) == (["ours"], "Done.")
+                asked.clear()

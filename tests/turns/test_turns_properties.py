@@ -61,7 +61,9 @@ class Watched:
             assert route.busy is None
             return None
         assert route.turn is mine, "only the registered turn can be an owner"
-        assert was not in (Phase.REGISTERED, Phase.ENDED)
+        asked = route.asked and not (route.events or route.busy)  # of a busy stream's message
+        assert was is not Phase.ENDED
+        assert asked or was is not Phase.REGISTERED
         for each in route.events:
             assert id(each) not in self.named
             self.named[id(each)] = each

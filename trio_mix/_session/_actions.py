@@ -164,20 +164,23 @@ class TurnActions:
           state: the message.
           over: ends the repetition.
         """
-        names, shared = set(_SUB_AGENT_TOOLS), bool(state.turn.elsewhere)
+        names, turn = set(_SUB_AGENT_TOOLS), state.turn
+        shared = bool(turn.elsewhere) or turn.refused
         if isinstance(question, ev.PermissionEvent):
             names.add(question.tool_name.lower())
             shared = shared or self._dispatcher.router.others_seen
         schedule, began = ReconnectSchedule(self._reconnect), trio.current_time()
         while True:
             schedule.begin(trio.current_time())
-            reading = await self._stored.read(state.turn, self._dispatcher.router)
+            reading = await self._stored.read(turn, self._dispatcher.router)
             stored = None if reading.verdict is None else reading.verdict.reply
             calls = () if stored is None else stored.tool_calls
             called = {*state.builder.tools, *(each.name for each in calls)}
             announced = not names.isdisjoint(map(str.lower, called))
-            absent = reading.outcome in (None, TurnOutcome.ABSENT)  # it can be stored later
-            unread = absent and not reading.none_kept
+            absent = reading.outcome is TurnOutcome.ABSENT  # it can be stored later
+            if absent and reading.at_work:
+                return False  # another turn runs
+            unread = absent or (reading.verdict is None and not reading.none_kept)
             delay = schedule.lost(trio.current_time())
             early = shared and not announced and trio.current_time() - began < _TOOL_FOLLOWS
             if delay is None or not (unread or early):
@@ -186,9 +189,9 @@ class TurnActions:
                 await over.wait()
                 return False
         if reading.verdict is None:
-            known = state.turn.bound or bool(state.turn.elsewhere)
+            known = turn.bound or bool(turn.elsewhere)
             return reading.none_kept and announced and not known
-        return reading.alone and not state.turn.overlap and (announced or not shared)
+        return reading.alone and not turn.overlap and (announced or not shared)
 
     async def answer_questions(self, state: MessageState) -> None:  # noqa: ASYNC910 - its own task
         """Answer the questions of a message that wait, one after another, and release the slot."""

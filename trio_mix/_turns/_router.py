@@ -158,6 +158,7 @@ class TurnRouter:
         """Apply what happened to a turn beside its events; return whether that changed it."""
         self._streaming = None
         if what is Input.SENDING:
+            turn.refused = False
             turn.unnamed = (turn.unnamed or []) if self.traits.turn_ids else None
             turn.doubt, turn.repetitions = None, ()  # no error before this is its own
             blocking = self.traits.answers is not False
@@ -329,6 +330,8 @@ class TurnRouter:
         self.traits.learn(event, ids)
         turn = None if self.traits.stale else self._owners.ours
         if turn is not None and (turn.phase is _REGISTERED or turn.phase is _ENDED):
+            if turn.refused and turn.phase is _REGISTERED and kind is ev.PermissionEvent:
+                return ASKED
             turn = None
         errors = self._repeated_errors
         if kind is ev.UserMessageCreatedEvent and ids[2] is None:
@@ -345,7 +348,9 @@ class TurnRouter:
             owned = self._by_ids.route(event, ids, turn, ends=terminal)
         else:
             owned = self._by_order.route(event, ids, turn, ends=terminal)
-            if owned is BUSY and (turn is None or not self.apply(turn, Input.RESEND)):
+            if owned is BUSY and turn is not None and self.apply(turn, Input.RESEND):
+                turn.refused = True
+            elif owned is BUSY:
                 owned = NOBODY
         if owned is ASKED:
             return owned

@@ -241,6 +241,8 @@ class Turn:
     elsewhere: Elsewhere = ""
     """Why no event of this connection is its own, on servers whose streams run the messages: the
     stream that runs it is another one, or was lost."""
+    refused: bool = False
+    """Whether its stream was busy and has dropped it: another one may run it."""
     behind: bool = False
     """Whether such a stream has to end another client's turn before it runs this one."""
     cancelling: bool = False
