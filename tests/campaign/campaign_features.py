@@ -65,6 +65,8 @@ _LATER: dict[Api, tuple[Api, ...]] = {
 _TORN: tuple[Torn, ...] = (False, False, True, "chunk", "ids")
 
 _ODD_COMPLETE: tuple[dict[str, object], ...] = (
+    {"content": None},
+    {"content": None},
     {"done": "true"},
     {"done": 1},
     {"reasoning": 5},

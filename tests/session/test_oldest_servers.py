@@ -267,13 +267,21 @@ async def test_stored_rows_that_are_behind_the_events_do_not_shorten_a_reply(
 async def test_stored_rows_that_may_be_behind_do_not_confirm_a_text_that_its_end_lacks(
     autojump_clock: MockClock,
 ) -> None:
-    for content in (None, ""):
-        async with (
-            MixServer("pipeline", version="0.6.4", listen=False, pace=0.0, row_lag=0.1) as server,
-            Mix(server.url, network=server.network) as mix,
-            mix.open_stream(server.create_session()) as session,
-        ):
-            end = Complete(data={"content": content})
-            server.script("go", Turn(Say("Do "), Pause(1), Say("not delete it."), end))
-            reply = await session.ask("go")
-            assert (reply.text, reply.incomplete) == ("Do not delete it.", True)
+    servers: tuple[tuple[Api, str | None], ...] = (("pipeline-oldest", None), ("pipeline", "0.6.4"))
+    say: list[Step] = [Say("Do "), Pause(1), Say("not delete it.")]
+    for api, version in servers:
+        for content in (None, ""):
+            for steps in (say, [UseTool("glob"), *say]):
+                async with (
+                    MixServer(api, version=version, listen=False, pace=0.0, row_lag=0.1) as server,
+                    Mix(server.url, network=server.network) as mix,
+                    mix.open_stream(server.create_session()) as session,
+                ):
+                    server.script("go", Turn(*steps, Complete(data={"content": content})))
+                    server.script("use", Turn(UseTool("glob"), Complete(data={"content": content})))
+                    reply = await session.ask("go")
+                    assert reply.incomplete, (api, steps)
+                    if api == "pipeline":
+                        assert reply.text.endswith("not delete it.")
+                    reply = await session.ask("use")
+                    assert (reply.text, reply.doubts) == ("", ()), api

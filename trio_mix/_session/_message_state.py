@@ -150,9 +150,10 @@ class MessageState:
         if self.builder.patchy:
             self.builder.take_stored(verdict.reply)
         elif self._shows_whole(verdict, verdict.reply):
-            finished = verdict.outcome is TurnOutcome.FINISHED
-            # Else the rows may have as little of the text.
-            self.builder.doubtful = self.builder.unconfirmed and not finished
+            if verdict.outcome is not TurnOutcome.FINISHED:
+                # The rows may have as little of the text as the events.
+                known = self.builder.unconfirmed or any(verdict.reply.texts[-1:])
+                self.builder.doubtful = known and self.builder.end_lacks_text
             self.builder.check(
                 verdict.reply,
                 certain=not verdict.mixed,
@@ -179,7 +180,9 @@ class MessageState:
         if verdict.has_reasons or stored is None or not isinstance(end, ev.CompleteEvent):
             return False
         last = "".join(stored.texts[-1:]).strip()
-        return end.message_id == stored.message_id and (end.content or "").strip() == last
+        same = end.message_id == stored.message_id and (end.content or "").strip() == last
+        # Without a text in the end, an empty row may be behind.
+        return same and (end.content is not None or bool(last) or stored.ends_with_call)
 
     def _compare_failed(self, reading: Reading, outcome: TurnOutcome, stored: str) -> None:
         """Find out whether an error, which names no turn, is this one's."""

@@ -52,6 +52,8 @@ class StoredReply:
     reasoning_duration: int | None = None
     usage: Usage | None = None
     recovered: bool = False
+    ends_with_call: bool = False
+    """Whether the last of these messages called a tool."""
 
 
 def rows_of(messages: Iterable[BackendMessage | ExportMessage]) -> list[StoredRow]:
@@ -188,6 +190,7 @@ def reply_of(
         reasoning_duration=answers[-1].reasoning_duration if answers else None,
         usage=_total(row.usage for row in answers if row.usage is not None),
         recovered=recovered,
+        ends_with_call=bool(answers and answers[-1].tool_calls),
     )
 
 
