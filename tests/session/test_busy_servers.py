@@ -8,7 +8,15 @@ import pytest
 import trio
 
 from trio_mix import Mix, ReconnectPolicy, errors
-from trio_mix.testing import Hang, MessageLost, MixServer, Pause, Say, Turn
+from trio_mix.testing import (
+    Hang,
+    MessageLost,
+    MixServer,
+    Pause,
+    Say,
+    Turn,
+    assert_ran_once,
+)
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -99,3 +107,22 @@ async def test_a_message_that_another_stream_runs_is_not_sent_again(
             with trio.fail_after(120):
                 assert (await session.ask("go")).text == "Here I am."
         assert server.runs("go") == before + 1
+
+
+async def test_a_message_that_the_other_stream_runs_and_stores_late_is_not_sent_again(
+    autojump_clock: MockClock,
+) -> None:
+    async with (
+        MixServer("pipeline", listen=False, row_lag=1.5) as server,
+        Mix(server.url, network=server.network) as mix,
+        Mix(server.url, network=server.network) as other,
+    ):
+        server.script("go", Turn(Pause(2), Say("Done.")))
+        for _ in range(10):  # which stream runs it is chance
+            session_id = server.create_session()
+            async with other.open_stream(session_id), mix.open_stream(session_id) as session:
+                await session.ask("hello")
+                await trio.sleep(5)
+                assert (await session.ask("go")).text == "Done."
+                await trio.sleep(30)
+            assert_ran_once(server, "go", session_id)

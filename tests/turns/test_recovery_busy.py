@@ -29,6 +29,20 @@ def test_a_busy_server_gets_the_message_again_once_the_session_is_quiet() -> Non
     assert case.until(Post) == Post()
 
 
+def test_what_the_server_was_busy_with_may_be_this_message_that_is_stored_late() -> None:
+    """Another stream of the session runs it, and would run the copy too."""
+    case = Case()
+    case.post()
+    case.router.apply(case.turn, Input.RESEND)
+    case.recovery.accepted()
+    case.recovery.busy(BUSY)
+    began = case.now
+    while not isinstance(case.next(), Restart):
+        case.until(ReadStored)
+        case.recovery.stored(reading(TurnOutcome.ABSENT, ends_shown=True), case.now)
+    assert 3 <= case.now - began <= 6
+
+
 def test_a_turn_without_finish_reasons_runs_while_its_text_grows() -> None:
     """Its text looks like all of it. The stream that runs it would run the message twice."""
     case = Case()
@@ -143,6 +157,7 @@ def test_a_message_that_another_stream_may_run_still_is_never_called_gone() -> N
             case.recovery.accepted()
             case.recovery.busy(BUSY)
             if copy < copies - 1:
+                assert isinstance(case.reads(TurnOutcome.ABSENT, at_work=True), Wait)
                 assert isinstance(case.reads(TurnOutcome.ABSENT, ends_shown=True), Wait)
                 assert case.reads(TurnOutcome.ABSENT, ends_shown=True) == Restart()
         assert case.reads(TurnOutcome.UNFINISHED) == Follow()

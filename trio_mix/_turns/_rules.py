@@ -93,17 +93,20 @@ def session_quiet(facts: Facts) -> bool:
 
     A turn that the rows show to be unfinished by finish reasons is waited for. Without them, the
     text of a turn that runs looks like all of it: what was stored when the server was busy with it
-    does not show that it has ended since.
+    does not show that it has ended since. If no reading shows with what the server was busy, it may
+    be this message, on another stream, and not stored yet.
     """
-    reading = facts.reading
+    reading, limits = facts.reading, facts.limits
     shown = reading.ends_shown or reading.over_known
     unchanged = not shown and reading.weight == facts.post.busy_weight
-    pause = math.inf if unchanged else facts.limits.confirmation
+    pause = math.inf if unchanged else limits.confirmation
+    if reading.ends_shown:
+        pause = 0.0 if facts.signs.others_worked else limits.arrival
     return facts.signs.session_is_quiet(
         facts.now,
-        facts.limits.settle_timeout,
+        limits.settle_timeout,
         goes_on=reading.at_work and reading.ends_shown,
-        confirmation=0.0 if reading.ends_shown else pause,
+        confirmation=pause,
     )
 
 

@@ -53,6 +53,8 @@ class SignsOfLife:
     """In how many equal readings in a row the session was idle, while the server was busy."""
     idle_since: float = math.inf
     """When the first of them was made."""
+    others_worked: bool = False
+    """Whether a reading while the server was busy showed another turn at work, or new rows."""
     others_at: float
     """When another turn of the session last showed life."""
 
@@ -163,6 +165,7 @@ class SignsOfLife:
             signs,
             weight=reading.weight,
             others_at=now if grown else self.others_at,
+            others_worked=self.others_worked or reading.at_work or (grown and self.weight >= 0),
             idle_readings=0 if reading.at_work else signs.idle_readings + 1,
             idle_since=self.idle_since if signs.idle_readings else now,
         )
