@@ -89,7 +89,8 @@ async def test_a_reply_whose_end_has_no_text_is_marked_if_nothing_stored_can_be_
         for turn, doubts in (
             (Turn(say, Complete(data=end, loses=1)), ("gap",)),
             (Turn(say, UseTool("glob"), say, Complete(data=end, loses=4)), ("gap",)),
-            (Turn(UseTool("glob"), Complete(data=end)), ()),
+            (Turn(UseTool("glob"), Complete(data=end)), ("gap",)),
+            (Turn(UseTool("glob"), Complete(data={"content": ""})), ()),
             (Turn(say, Complete()), ()),
         ):
             server.script("go", turn)

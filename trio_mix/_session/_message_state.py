@@ -152,8 +152,8 @@ class MessageState:
         elif self._shows_whole(verdict, verdict.reply):
             if verdict.outcome is not TurnOutcome.FINISHED:
                 # The rows may have as little of the text as the events.
-                known = self.builder.unconfirmed or any(verdict.reply.texts[-1:])
-                self.builder.doubtful = known and self.builder.end_lacks_text
+                known = self.builder.text.strip() or any(verdict.reply.texts[-1:])
+                self.builder.doubtful = bool(known) and self.builder.end_lacks_text
             self.builder.check(
                 verdict.reply,
                 certain=not verdict.mixed,

@@ -17,7 +17,8 @@ Rule 6  An answer in the HTTP response names its message. Where its id or text c
 Rule 7  On servers without ids, deltas for which the end of the turn before made up may come late.
         Deltas that can be those are compared with the stored rows.
 Rule 8  If the end has no text to compare the deltas with, the last of them may be lost or late: the
-        stored rows have them. Without the rows, a reply with text is incomplete.
+        stored rows have them. Without the rows, the reply is incomplete, unless the text is empty in
+        the end, and no delta came.
 Rule 9  The work for an event is linear in its own size.
 """
 
@@ -127,12 +128,10 @@ class ReplyBuilder:
 
     @property
     def unconfirmed(self) -> bool:
-        """Whether it was completed without the text of the message whose deltas came (rule 8)."""
+        """Whether the end has no text, or an empty one though deltas of its message came (rule 8)."""
         if not self.end_lacks_text:
             return False
-        if self._final is None:
-            return bool(self._streamed.joined().strip())
-        return bool(self._streamed.last(self._final_id).strip())
+        return self._final is None or bool(self._streamed.last(self._final_id).strip())
 
     @property
     def tool_unfinished(self) -> bool:
