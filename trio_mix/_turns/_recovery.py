@@ -336,8 +336,10 @@ class Recovery(Facts):
             case Action.END_IN_DOUBT:
                 return Complete(unproven=True)
             case Action.END_BY_ERROR:
-                texts = {getattr(each, "error", "") for each in self.turn.repetitions}
-                unclear = self.turn.doubts_repetition and len(texts) > 1
+                texts = [getattr(each, "error", "") for each in self.turn.repetitions]
+                # Its own is sent twice, and one that came once is more likely the earlier turn's.
+                unclear = len(set(texts)) > 1 or (self.turn.errors_unseen and len(texts) == 1)
+                unclear = unclear and self.turn.doubts_repetition
                 return Complete(ended_by=self.doubted_error, unproven=unclear)
             case Action.COMPLETE | Action.COMPLETE_IN_DOUBT:
                 in_doubt = rule.then is Action.COMPLETE_IN_DOUBT

@@ -63,6 +63,8 @@ class _Expected:
     """The turn of ours that was under way, if the error was not its end."""
     until: float = math.inf
     """When no repetition comes any more; infinite where rule 3 decides."""
+    unseen: bool = False
+    """Whether the error is that of a turn that this stream has not seen fail (rule 7)."""
 
     @property
     def in_doubt(self) -> bool:
@@ -158,6 +160,7 @@ class RepeatedErrors:
         elif expected.in_doubt and doubtful:
             earlier = turn.repetitions if turn.doubts_repetition else ()
             turn.repetitions = (*earlier, event)
+            turn.errors_unseen = expected.unseen
         elif not self._is_likely(kind, expected, turn):
             return False
         else:
@@ -259,7 +262,7 @@ class RepeatedErrors:
             return expected
         decided = expected is None or not expected.in_doubt
         if turn is not None and now < self._of_earlier and decided:
-            expected = _Expected(2 * _MOST_COPIES, until=self._of_earlier)
+            expected = _Expected(2 * _MOST_COPIES, until=self._of_earlier, unseen=True)
         elif expected is None and self._of_refused is not None and now < self._of_refused.until:
             expected, self._of_refused = self._of_refused, None
         else:

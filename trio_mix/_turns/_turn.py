@@ -260,6 +260,9 @@ class Turn:
     """The errors that may have repeated those of earlier turns of this stream, or may have been its
     own; the last one is `doubt` if no event of this turn has come since."""
 
+    errors_unseen: bool = False
+    """Whether these may be the errors of a turn that this stream has not seen fail."""
+
     @property
     def over(self) -> bool:
         """Whether nothing more is due."""
