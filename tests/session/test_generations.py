@@ -109,6 +109,22 @@ async def test_another_clients_turn_during_the_first_message_after_an_upgrade_is
             assert server.runs("hello") == 1
 
 
+async def test_after_an_upgrade_what_the_new_server_stores_is_read(
+    autojump_clock: trio.testing.MockClock,
+) -> None:
+    async with (
+        MixServer("pipeline-oldest", listen=False, jsonrpc=False) as server,
+        Mix(server.url, network=server.network) as mix,
+        mix.open_stream(server.create_session()) as session,
+    ):
+        server.script("go", Turn(Say("Here "), Drop(), Say("I am.")))
+        await session.ask("hello")
+        await server.restart(api="async")
+        await session.ask("hello")
+        reply = await session.ask("go")
+        assert (reply.text, reply.recovered, reply.incomplete) == ("Here I am.", True, False)
+
+
 async def test_a_turn_that_fails_after_an_upgrade_is_not_reported_as_refused(
     autojump_clock: trio.testing.MockClock,
 ) -> None:

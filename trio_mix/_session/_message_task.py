@@ -195,8 +195,11 @@ class MessageTask:
           before: the API before this message.
         """
         state, turn, recovery = self.state, self.state.turn, self.state.recovery
+        upgraded = before == "pipeline" and self.send_api.api != before
+        if upgraded:
+            self.stored.upgraded()
         self._learn_traits()
-        if before == "pipeline" and self.send_api.api != before:
+        if upgraded:
             traits = self.dispatcher.router.traits
             traits.stale = traits.used  # else it may be connected to the new server already
         recovery.sending()

@@ -74,6 +74,10 @@ class StoredMessages:
         """Whether the server is known to have no messages that can be read."""
         return not self._has_export and not self._has_messages
 
+    def upgraded(self) -> None:
+        """Note that the server was upgraded: it may support both operations now."""
+        self._has_export = self._has_messages = True
+
     async def rows(self, session_id: str) -> Rows | None:
         """Return all rows, or None if the server has none that can be read.
 
@@ -159,6 +163,11 @@ class SessionHistory:
     def lost(self) -> None:
         """Note that the connection was lost: the session may not exist any more."""
         self._connected = self._unsupported = False
+
+    def upgraded(self) -> None:
+        """Note that the server was upgraded: it may have messages that can be read."""
+        self._unsupported = False
+        self._stored.upgraded()
 
     async def before(self, router: TurnRouter) -> Reading:
         """Return whether the session is at work, before the next message is sent.
