@@ -17,8 +17,8 @@ Rule 6  An answer in the HTTP response names its message. Where its id or text c
 Rule 7  On servers without ids, deltas for which the end of the turn before made up may come late.
         Deltas that can be those are compared with the stored rows.
 Rule 8  If the end has no text to compare the deltas with, the last of them may be lost or late: the
-        stored rows have them. Without the rows, the reply is incomplete, unless the text is empty in
-        the end, and no delta came.
+        stored rows have them. Without the rows the reply is incomplete, unless the text of the end
+        is empty and no delta came.
 Rule 9  The work for an event is linear in its own size.
 """
 
@@ -128,7 +128,7 @@ class ReplyBuilder:
 
     @property
     def unconfirmed(self) -> bool:
-        """Whether the end has no text, or an empty one though deltas of its message came (rule 8)."""
+        """Whether the end has no text, or an empty one after deltas of its message (rule 8)."""
         if not self.end_lacks_text:
             return False
         return self._final is None or bool(self._streamed.last(self._final_id).strip())
