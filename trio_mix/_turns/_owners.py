@@ -354,8 +354,10 @@ class Owners:
             return type(event) in TERMINAL
         if not ids[0]:
             return type(event) in OF_TURNS
-        able = [owner for owner in (ours, *self.others) if owner.readiness]
-        return not able or (ours in able and len(able) > 1)
+        if not ours.readiness:
+            return not any(owner.readiness for owner in self.others)
+        # What is known of a turn whose ids were guessed may be another's.
+        return any(owner.readiness or owner.guessed for owner in self.others)
 
     def ours_is_over(self) -> None:
         """Note that the registered turn is over, and so is each other that was silent meanwhile."""

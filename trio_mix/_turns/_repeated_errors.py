@@ -120,9 +120,10 @@ class RepeatedErrors:
         """
         if not isinstance(event, _Failure):
             return False
-        if not (self._is_late_end(event, turn) or self._is_repetition(event, turn)):
+        late = self._is_late_end(event, turn)
+        if not (late or self._is_repetition(event, turn)):
             return False
-        if turn is not None:
+        if turn is not None and not (late and turn.doubts_repetition):  # that one is more likely
             turn.doubt = event
         if is_cancelled(event):
             self._owners.may_have_ended()
