@@ -138,7 +138,9 @@ async def test_waiting_for_events_is_bounded(autojump_clock: MockClock) -> None:
     assert trio.current_time() == pytest.approx(7)
 
 
-async def test_an_exception_of_the_iteration_has_a_note_of_the_received_events() -> None:
+async def test_an_exception_of_the_iteration_has_a_note_of_the_received_events(
+    autojump_clock: MockClock,
+) -> None:
     class Failing:
         def __init__(self) -> None:
             self.left = [1, 2]
