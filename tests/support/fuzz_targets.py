@@ -185,7 +185,9 @@ class _Talk:
             assert not route.events
             return
         assert route.turn is mine, "only the registered turn can be an owner"
-        assert was not in (Phase.REGISTERED, Phase.ENDED)
+        asked = route.asked and not (route.events or route.busy)  # of a busy stream's message
+        assert was is not Phase.ENDED
+        assert asked or was is not Phase.REGISTERED
         self._replies[route.turn].feed(route.events)
         for event in route.events:
             assert id(event) in self._arrived
