@@ -118,6 +118,8 @@ def _plainly_read(frame: ServerSentEvent) -> Event:
             value = _fit(value, _members(cls, field.name))
             if value is None:
                 return unknown
+        if value == "" and field.name.endswith("_id") and field.default is None:
+            value = None  # an optional id that is empty names nothing
         if key in payload or field.default is attrs.NOTHING:
             values[field.name] = value
     return cls(id=frame.id or None, **values)
