@@ -2,8 +2,9 @@
 
 pytest-randomly prints its seed in the header, which ``-q`` hides: it is in the summary too.
 Hypothesis fails a test whose examples take long, which on a busy machine says nothing about the
-code. ``support/planted.py`` searches all output for a planted key. The random delays are seeded by
-the test, so that one on the fake clock takes the same time in each run; the campaign varies them.
+code. ``support/planted.py`` searches all output for a planted key. The random delays of
+streams and of messages to busy servers are seeded by the test, so that one on the fake clock takes
+the same time in each run; the campaign varies them.
 """
 
 from __future__ import annotations

@@ -17,12 +17,18 @@ from trio_mix._turns._stored_turn import TurnOutcome
 from trio_mix._turns._turn import Input
 
 
-def test_a_busy_server_gets_the_message_again_once_the_session_is_quiet() -> None:
+def refused_as_busy() -> Case:
+    """Return a message that was sent once, to a stream that was busy with another one."""
     case = Case()
     case.post()
     case.router.apply(case.turn, Input.RESEND)
     case.recovery.accepted()
     case.recovery.busy(BUSY)
+    return case
+
+
+def test_a_busy_server_gets_the_message_again_once_the_session_is_quiet() -> None:
+    case = refused_as_busy()
     assert isinstance(case.reads(TurnOutcome.ABSENT, at_work=True), Wait)
     assert isinstance(case.reads(TurnOutcome.ABSENT, ends_shown=True), Wait)
     assert case.reads(TurnOutcome.ABSENT, ends_shown=True) == Restart()
@@ -31,11 +37,7 @@ def test_a_busy_server_gets_the_message_again_once_the_session_is_quiet() -> Non
 
 def test_what_the_server_was_busy_with_may_be_this_message_that_is_stored_late() -> None:
     """Another stream of the session runs it, and would run the copy too."""
-    case = Case()
-    case.post()
-    case.router.apply(case.turn, Input.RESEND)
-    case.recovery.accepted()
-    case.recovery.busy(BUSY)
+    case = refused_as_busy()
     began = case.now
     while not isinstance(case.next(), Restart):
         case.until(ReadStored)
@@ -45,11 +47,7 @@ def test_what_the_server_was_busy_with_may_be_this_message_that_is_stored_late()
 
 def test_a_turn_without_finish_reasons_runs_while_its_text_grows() -> None:
     """Its text looks like all of it. The stream that runs it would run the message twice."""
-    case = Case()
-    case.post()
-    case.router.apply(case.turn, Input.RESEND)
-    case.recovery.accepted()
-    case.recovery.busy(BUSY)
+    case = refused_as_busy()
     for weight in range(20):
         case.until(ReadStored)
         case.recovery.stored(reading(TurnOutcome.ABSENT, ends_shown=False, weight=weight), case.now)
@@ -81,20 +79,12 @@ def test_what_was_stored_before_a_busy_error_does_not_show_that_the_turn_has_end
 
 
 def test_a_busy_server_that_keeps_nothing_is_asked_by_sending_again() -> None:
-    case = Case()
-    case.post()
-    case.router.apply(case.turn, Input.RESEND)
-    case.recovery.accepted()
-    case.recovery.busy(BUSY)
+    case = refused_as_busy()
     assert case.reads(None, none_kept=True) == Restart()
 
 
 def test_a_busy_servers_error_ends_the_message_when_the_policy_gives_up() -> None:
-    case = Case()
-    case.post()
-    case.router.apply(case.turn, Input.RESEND)
-    case.recovery.accepted()
-    case.recovery.busy(BUSY)
+    case = refused_as_busy()
     began = case.now
     weight = 0
     while isinstance(decision := case.until(ReadStored | Complete), ReadStored):
@@ -132,11 +122,7 @@ def test_a_busy_message_whose_post_timed_out_is_followed() -> None:
 
 
 def test_a_busy_message_that_another_stream_runs_is_followed() -> None:
-    case = Case()
-    case.post()
-    case.router.apply(case.turn, Input.RESEND)
-    case.recovery.accepted()
-    case.recovery.busy(BUSY)
+    case = refused_as_busy()
     assert case.reads(TurnOutcome.UNFINISHED) == Follow()
     case.router.apply(case.turn, Input.SENDING)
     case.router.apply(case.turn, Input.ACCEPTED)

@@ -134,13 +134,13 @@ def test_starts_of_a_tool_do_not_read_its_parameters_again(
         read += len(text)
         return is_json(text)
 
-    monkeypatch.setattr("trio_mix._turns._torn_events.is_json", counting)
+    monkeypatch.setattr("trio_mix._turns._tool_calls.is_json", counting)
     part = '{"a": [' + '{"b": 1}, ' * 100_000
     builder = fed(piece("c", part))
     for _ in range(30):
         builder.feed([runs("c"), piece("c", "1, ")])
     builder.build()
-    assert read < 2.1 * len(part)
+    assert 0 < read < 2.1 * len(part)
     builder.feed([piece("c", "1]}"), runs("c")])
     (call,) = builder.build().tool_calls
     assert call.input_complete

@@ -179,7 +179,7 @@ class History:
         return self._over is not None and self._over == _last_question(rows)
 
     def over_everywhere(self, rows: Sequence[StoredRow]) -> bool:
-        """Return the same, but False where another client's stream may still run that turn."""
+        """Return whether that is known, and no other client's stream may still run that turn."""
         return self.over_known(rows) and not self.ran_elsewhere
 
     def _last_is_over(self, rows: Sequence[StoredRow]) -> bool:

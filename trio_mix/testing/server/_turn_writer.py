@@ -4,7 +4,8 @@ Rules:
 
 1. A model round is one assistant row with one id. A tool call ends the round; the next text starts
    a new one.
-2. A change is stored before its event is sent: the stored messages are never behind the stream.
+2. A change is stored before its event is sent: the stored messages are never behind the stream,
+   unless the server has a ``row_lag``.
 3. The events of a sub-agent carry the id of its tool call; its rows belong to a session of its own.
 """
 
